@@ -91,6 +91,22 @@ class Backbone:
     licence: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BackboneInfo:
+    """What `tledge backbones` tells of one backbone. `input_size` is the side in pixels that it was trained at.
+
+    `parameters` counts trainable numbers up to the features; `weights_hint` says how the weights come to this machine.
+    """
+
+    name: str
+    input_size: int
+    dimension: int
+    parameters: int
+    licence: str
+    weights_available: bool
+    weights_hint: str
+
+
 # ── Features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -274,3 +290,208 @@ class ReportData:
     mistakes: tuple[Mistake, ...]
     reliability: tuple[ReliabilityBin, ...]
     environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """What became of a model file's golden samples: `flips` changed their most probable class."""
+
+    samples: int
+    max_abs_diff: float
+    flips: int
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyChange:
+    """Accuracy on the test pictures, of the run's float model (`before`) and of the exported one (`after`)."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How the exported model compares with the run's float model on the test pictures.
+
+    `agreement` is the share with the same most probable class, `max_abs_diff` the largest change of a probability.
+    """
+
+    samples: int
+    agreement: float
+    max_abs_diff: float
+    mean_abs_diff: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """The document of `tledge export`. `seconds` holds quantize, extract, fit, total."""
+
+    schema_version: int
+    model: str
+    bytes: int
+    digest: str
+    precision: Precision
+    accuracy: AccuracyChange
+    parity: Parity
+    metrics: Metrics
+    golden: GoldenCheck
+    cache: CacheCounts
+    seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """The document of `tledge evaluate`."""
+
+    schema_version: int
+    model: str
+    data: str
+    samples: int
+    precision: Precision
+    provider: str
+    metrics: Metrics
+    seconds: float
+    skipped: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """The document of `tledge predict`; pictures that cannot be read are in `skipped`."""
+
+    schema_version: int
+    model: str
+    provider: str
+    predictions: tuple[Prediction, ...]
+    skipped: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """The document of `tledge verify`."""
+
+    schema_version: int
+    model: str
+    passed: bool
+    digest: str
+    golden: GoldenCheck
+    precision: Precision
+    provider: str
+    classes: tuple[str, ...]
+    backbone: str
+    accuracy: float
+    instruction_sets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SingleStream:
+    """Latency of one sample after the other, in milliseconds; `p50_low_ms` to `p50_high_ms` holds the median at 99 %."""
+
+    samples: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    min_ms: float
+    max_ms: float
+    mean_ms: float
+    p50_low_ms: float
+    p50_high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """Throughput at the best batch size, and at each that was tried."""
+
+    samples_per_second: float
+    batch_size: int
+    by_batch_size: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Is the model slower than `against`? `ratio` is new over old latency, `low` to `high` its interval at 99 %.
+
+    `outcome` is pass, regression (slower by more than `max_regression`) or inconclusive; `reason` says why.
+    """
+
+    outcome: Literal["pass", "regression", "inconclusive"]
+    against: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+    max_regression: float
+    pairs: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """The document of `tledge bench`. `scenarios` holds single_stream and offline, those that were asked for."""
+
+    schema_version: int
+    tledge_version: str
+    created: str
+    model: str
+    digest: str
+    bytes: int
+    precision: Precision
+    provider: str
+    threads: int
+    onnxruntime: str
+    machine: dict[str, Any]
+    load_ms: float
+    warmup_runs: int
+    scenarios: dict[str, SingleStream | Offline]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpace:
+    """Feature vectors of one backbone, preprocessing and engine: how many, and their size."""
+
+    label: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResult:
+    """The document of `tledge cache info|verify|prune`; `checked` and `dropped` count feature rows."""
+
+    schema_version: int
+    folder: str
+    bytes: int
+    backbones: int
+    backbone_bytes: int
+    spaces: tuple[CacheSpace, ...]
+    checked: int = 0
+    dropped: int = 0
+    dropped_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorResult:
+    """The document of `tledge doctor`; `passed` is false when `problems` names something to mend."""
+
+    schema_version: int
+    passed: bool
+    tledge_version: str
+    machine: dict[str, Any]
+    onnxruntime: dict[str, Any]
+    packages: dict[str, str | None]
+    kernels: dict[str, str]
+    cache_dir: str
+    cache_free_bytes: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackbonesResult:
+    """The document of `tledge backbones`."""
+
+    schema_version: int
+    backbones: tuple[BackboneInfo, ...]

@@ -34,8 +34,12 @@ def check_seal(sealed: bytes, name: str) -> str:
     body, tail = sealed[:-_TAIL_BYTES], sealed[-_TAIL_BYTES:]
     if not tail.startswith(_TAIL_START):
         if b"tledge.manifest" in sealed:
-            raise ModelError(f"{name} was changed or cut short after it was exported.", "Export it again with 'tledge export'.")
-        raise ModelError(f"{name} was not exported by tledge.", "Make a model with 'tledge train', then 'tledge export'.")
+            raise ModelError(
+                f"{name} was changed or cut short after it was exported.", "Export it again with 'tledge export'."
+            )
+        raise ModelError(
+            f"{name} was not exported by tledge.", "Make a model with 'tledge train', then 'tledge export'."
+        )
     expected, found = tail[len(_TAIL_START) :].decode("ascii", "replace"), hashlib.sha256(body).hexdigest()
     if expected != found:
         raise ModelError(

@@ -1,0 +1,100 @@
+// What a kernel may take from Python, checked here so that no array is ever converted or copied to fit.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <string>
+
+namespace tledge {
+
+using AnyArray = nanobind::ndarray<nanobind::ro, nanobind::device::cpu>;
+using AnyOutput = nanobind::ndarray<nanobind::device::cpu>;
+
+// uint8 [height, width, channels], rows contiguous and `stride` bytes apart.
+template <class Byte>
+struct Picture {
+    Byte* data;
+    int height, width, channels;
+    std::ptrdiff_t stride;
+
+    Byte* row(int y) const { return data + y * stride; }
+};
+
+inline std::string shape_of(const AnyArray& array) {
+    std::string text = "[";
+    for (size_t axis = 0; axis < array.ndim(); ++axis) {
+        text += (axis ? ", " : "") + std::to_string(array.shape(axis));
+    }
+    return text + "]";
+}
+
+[[noreturn]] inline void refuse_type(const std::string& message) {
+    throw nanobind::type_error(message.c_str());
+}
+[[noreturn]] inline void refuse_value(const std::string& message) {
+    throw nanobind::value_error(message.c_str());
+}
+
+// Steps of an axis of length one are never taken, and may be anything.
+inline bool steps(const AnyArray& array, size_t axis, int64_t step) {
+    return array.shape(axis) == 1 || array.stride(axis) == step;
+}
+
+inline void check_size(const char* name, const AnyArray& array) {
+    for (size_t axis = 0; axis < array.ndim(); ++axis) {
+        if (array.shape(axis) == 0)
+            refuse_value(std::string(name) + " must not be empty, found " + shape_of(array) + ".");
+        if (array.shape(axis) > INT32_MAX / 64)
+            refuse_value(std::string(name) + " is too large: " + shape_of(array) + ".");
+    }
+}
+
+// A picture to read: uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous.
+inline Picture<const uint8_t> picture_in(const char* name, const AnyArray& array) {
+    if (array.dtype() != nanobind::dtype<uint8_t>()) refuse_type(std::string(name) + " must be a uint8 array.");
+    const bool grey = array.ndim() == 2 || (array.ndim() == 3 && array.shape(2) == 1);
+    if (!grey && !(array.ndim() == 3 && array.shape(2) == 3)) {
+        refuse_type(std::string(name) + " must have shape [H, W, 3], [H, W, 1] or [H, W], found " + shape_of(array) +
+                    ".");
+    }
+    check_size(name, array);
+    const int channels = grey ? 1 : 3;
+    const int64_t stride = channels * int64_t(array.shape(1));
+    if (!steps(array, 0, stride) || !steps(array, 1, channels) || (array.ndim() == 3 && !steps(array, 2, 1))) {
+        refuse_type(std::string(name) + " must be C-contiguous; pass numpy.ascontiguousarray(image).");
+    }
+    return {static_cast<const uint8_t*>(array.data()), int(array.shape(0)), int(array.shape(1)), channels, stride};
+}
+
+// A picture to fill: uint8 [h, w, 3], pixels contiguous within each row; a window of a batch will do.
+inline Picture<uint8_t> picture_out(const char* name, const AnyOutput& output) {
+    const AnyArray array(output);
+    if (array.dtype() != nanobind::dtype<uint8_t>()) refuse_type(std::string(name) + " must be a uint8 array.");
+    if (array.ndim() != 3 || array.shape(2) != 3) {
+        refuse_type(std::string(name) + " must have shape [h, w, 3], found " + shape_of(array) + ".");
+    }
+    check_size(name, array);
+    if (!steps(array, 1, 3) || !steps(array, 2, 1)) {
+        refuse_type(std::string(name) + " must be contiguous within each row.");
+    }
+    const std::ptrdiff_t stride = array.shape(0) == 1 ? 0 : array.stride(0);
+    return {static_cast<uint8_t*>(output.data()), int(array.shape(0)), int(array.shape(1)), 3, stride};
+}
+
+// First and one past the last byte that the picture touches.
+template <class Byte>
+std::pair<uintptr_t, uintptr_t> extent(const Picture<Byte>& picture) {
+    const auto first = reinterpret_cast<uintptr_t>(picture.row(0)),
+               last = reinterpret_cast<uintptr_t>(picture.row(picture.height - 1));
+    return {std::min(first, last), std::max(first, last) + size_t(picture.width) * picture.channels};
+}
+
+inline void check_apart(const Picture<const uint8_t>& image, const Picture<uint8_t>& out) {
+    const auto [image_first, image_end] = extent(image);
+    const auto [out_first, out_end] = extent(out);
+    if (image_first < out_end && out_first < image_end) refuse_value("image and out must not overlap.");
+}
+
+}  // namespace tledge

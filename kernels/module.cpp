@@ -1,0 +1,14 @@
+// tledge._kernels: what tledge/native.py picks from. A kernel has two lines here: its binding, and its place in
+// VARIANTS.
+#include <nanobind/nanobind.h>
+
+namespace tledge {
+nanobind::list bind_resize(nanobind::module_& module);
+}
+
+NB_MODULE(_kernels, module) {
+    // By kernel, the rows of its table: [(name, isa, supported by this processor)], the fastest first.
+    nanobind::dict variants;
+    variants["resize"] = tledge::bind_resize(module);
+    module.attr("VARIANTS") = variants;
+}

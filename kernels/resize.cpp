@@ -1,0 +1,545 @@
+// resize: antialiased, separable resampling of 8-bit pictures.
+//
+//     out = R(V · R(H · image))     R(s) = clip(floor(s + 1/2), 0, 255)
+//
+//     H[i, k] = f((k + 1/2 - c) / max(s, 1)) / (sum over k)     c = x0 + (i + 1/2) s,  s = (x1 - x0) / outputs
+//
+// and V alike down the columns; f is the triangle 1 - |t|, or the cubic of Keys with a = -1/2 (R. G. Keys, "Cubic
+// convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981, eq. 15). Weights are whole
+// multiples of 2^-22, so every variant gives the same bytes, and they, the windows and the order of the passes are
+// those of Pillow 13's Image.resize, so these are Pillow's bytes too. tledge/reference.py says the same in NumPy.
+#include <nanobind/nanobind.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "arrays.h"
+#include "variants.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace nb = nanobind;
+
+namespace tledge {
+namespace {
+
+// ── Weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+constexpr int kShift = 22;
+constexpr int32_t kHalf = 1 << (kShift - 1);
+constexpr int kBlock = 4;   // horizontal passes work on this many rows, and this many taps, at a time
+constexpr int kSlack = 16;  // bytes past the end of a row that a horizontal pass may read
+constexpr int kLowBits = 12;
+
+// Vector units multiply 16-bit numbers twice as fast as 32-bit ones, so a weight is also kept as high · 2^12 + low.
+// Sums may wrap on the way: only the total must fit.
+struct Weights {
+    int taps = 0;  // for every output, padded with zeros
+    std::vector<int> first;
+    std::vector<int32_t> whole;
+    std::vector<int16_t> high, low;
+    std::vector<double> exact;
+};
+
+struct Filter {
+    double support;
+    double (*at)(double distance);
+};
+
+double triangle(double t) {
+    return t < 1 ? 1 - t : 0;
+}
+
+double cubic(double t) {
+    if (t < 1) return (1.5 * t - 2.5) * t * t + 1;
+    return t < 2 ? ((2.5 - 0.5 * t) * t - 4) * t + 2 : 0;
+}
+
+void set_weight(Weights& weights, size_t at, double value) {
+    const auto whole = int32_t(std::lround(value * (1 << kShift)));
+    weights.whole[at] = whole;
+    weights.low[at] = int16_t(whole & ((1 << kLowBits) - 1));
+    weights.high[at] = int16_t((whole - weights.low[at]) >> kLowBits);
+}
+
+// Windows that would reach past the end are moved back, with zeros before their first tap.
+void fill_weights(Weights& weights, int size, int outputs, float low, float high, const Filter& filter, int multiple) {
+    const double scale = double(high - low) / outputs, stretch = std::max(scale, 1.0), reach = filter.support * stretch;
+    const auto centre = [&](int i) { return low + (i + 0.5) * scale; };
+    const auto begin = [&](int i) { return std::max(int(centre(i) - reach + 0.5), 0); };
+    const auto end = [&](int i) { return std::min(int(centre(i) + reach + 0.5), size); };
+
+    int widest = 0;
+    for (int i = 0; i < outputs; ++i) widest = std::max(widest, end(i) - begin(i));
+    const int taps = weights.taps = (widest + multiple - 1) / multiple * multiple;
+    weights.first.assign(outputs, 0);
+    weights.exact.assign(taps, 0);
+    weights.whole.assign(size_t(taps) * outputs, 0);
+    weights.high.assign(size_t(taps) * outputs, 0);
+    weights.low.assign(size_t(taps) * outputs, 0);
+
+    for (int i = 0; i < outputs; ++i) {
+        const int window = begin(i), count = end(i) - window;
+        double total = 0;
+        for (int k = 0; k < count; ++k) {
+            total += weights.exact[k] = filter.at(std::abs(window + k - centre(i) + 0.5) / stretch);
+        }
+        weights.first[i] = std::max(std::min(window, size - taps), 0);
+        const size_t at = size_t(i) * taps + (window - weights.first[i]);
+        for (int k = 0; k < count; ++k) set_weight(weights, at + k, weights.exact[k] / total);
+    }
+}
+
+// ── Portable passes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+// across: `outputs` RGB pixels of kBlock rows, from rows that can be read kSlack bytes past their end. Writes one byte
+// past
+//         the last pixel of each row.
+// down:   `bytes` of one row, from the `weights.taps` rows under the window of output `y`.
+using Across = void (*)(const uint8_t* const* in, const Weights&, int outputs, uint8_t* const* out);
+using Down = void (*)(const uint8_t* const* in, const Weights&, int y, size_t bytes, uint8_t* out);
+
+struct Passes {
+    Across across;
+    Down down;
+    int across_taps, down_taps;  // what Weights::taps must be a multiple of
+};
+
+inline uint8_t to_byte(int32_t sum) {
+    return uint8_t(std::clamp(sum >> kShift, 0, 255));
+}
+
+void across_scalar(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
+    for (int row = 0; row < kBlock; ++row) {
+        const int32_t* weight = weights.whole.data();
+        for (int i = 0; i < outputs; ++i, weight += weights.taps) {
+            const uint8_t* pixel = in[row] + 3 * size_t(weights.first[i]);
+            int32_t red = kHalf, green = kHalf, blue = kHalf;
+            for (int k = 0; k < weights.taps; ++k, pixel += 3) {
+                red += weight[k] * pixel[0];
+                green += weight[k] * pixel[1];
+                blue += weight[k] * pixel[2];
+            }
+            uint8_t* to = out[row] + 3 * size_t(i);
+            to[0] = to_byte(red), to[1] = to_byte(green), to[2] = to_byte(blue);
+        }
+    }
+}
+
+void down_from(size_t start, const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    const int32_t* weight = &weights.whole[size_t(y) * weights.taps];
+    for (size_t x = start; x < bytes; ++x) {
+        int32_t sum = kHalf;
+        for (int k = 0; k < weights.taps; ++k) sum += weight[k] * in[k][x];
+        out[x] = to_byte(sum);
+    }
+}
+
+// Sixteen sums at a time, so that the inner loop runs along the row and any compiler makes vectors of it.
+void down_scalar(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    constexpr size_t kLanes = 16;
+    const int32_t* weight = &weights.whole[size_t(y) * weights.taps];
+    size_t x = 0;
+    for (; x + kLanes <= bytes; x += kLanes) {
+        int32_t sums[kLanes];
+        std::fill_n(sums, kLanes, kHalf);
+        for (int k = 0; k < weights.taps; ++k) {
+            for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += weight[k] * in[k][x + lane];
+        }
+        for (size_t lane = 0; lane < kLanes; ++lane) out[x + lane] = to_byte(sums[lane]);
+    }
+    down_from(x, in, weights, y, bytes, out);
+}
+
+// ── x86-64 ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+#if defined(__x86_64__)
+
+inline int32_t pair_at(const int16_t* weights) {
+    int32_t pair;
+    std::memcpy(&pair, weights, sizeof pair);
+    return pair;
+}
+
+// Four pixels r0 g0 b0 r1 … b3 become the pairs of 16-bit numbers (r0 r1)(g0 g1)(b0 b1)(0 0) and (r2 r3)(g2 g3)(b2
+// b3)(0 0), which one multiply-add turns into sums of two taps.
+#define TLEDGE_PAIRS_01 0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1
+#define TLEDGE_PAIRS_23 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1
+
+#define TLEDGE_AVX2 __attribute__((target("avx2")))
+
+TLEDGE_AVX2 inline __m128i load_16(const uint8_t* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+
+// Taps k, k+1 for the lower half, k+2, k+3 for the upper.
+TLEDGE_AVX2 inline __m256i four_taps_avx2(const int16_t* weights) {
+    return _mm256_blend_epi32(_mm256_set1_epi32(pair_at(weights)), _mm256_set1_epi32(pair_at(weights + 2)), 0xF0);
+}
+
+TLEDGE_AVX2 inline __m128i finish_avx2(__m256i high, __m256i low) {
+    const __m256i sums = _mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low);
+    const __m128i total = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(kHalf)), kShift);
+}
+
+TLEDGE_AVX2 inline void store_four_rows(__m128i bytes, size_t at, uint8_t* const* out) {
+    const int32_t pixels[kBlock] = {_mm_extract_epi32(bytes, 0), _mm_extract_epi32(bytes, 1),
+                                    _mm_extract_epi32(bytes, 2), _mm_extract_epi32(bytes, 3)};
+    for (int row = 0; row < kBlock; ++row) std::memcpy(out[row] + at, &pixels[row], sizeof pixels[row]);
+}
+
+TLEDGE_AVX2 void across_avx2(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
+    const __m256i pairs = _mm256_setr_epi8(TLEDGE_PAIRS_01, TLEDGE_PAIRS_23);
+    for (int i = 0; i < outputs; ++i) {
+        __m256i high[kBlock] = {}, low[kBlock] = {};
+        size_t pixel = 3 * size_t(weights.first[i]);
+        for (size_t k = size_t(i) * weights.taps, end = k + weights.taps; k < end; k += kBlock, pixel += 3 * kBlock) {
+            const __m256i weight_high = four_taps_avx2(&weights.high[k]), weight_low = four_taps_avx2(&weights.low[k]);
+            for (int row = 0; row < kBlock; ++row) {
+                const __m256i taps = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_16(in[row] + pixel)), pairs);
+                high[row] = _mm256_add_epi32(high[row], _mm256_madd_epi16(taps, weight_high));
+                low[row] = _mm256_add_epi32(low[row], _mm256_madd_epi16(taps, weight_low));
+            }
+        }
+        const __m128i rows_01 = _mm_packs_epi32(finish_avx2(high[0], low[0]), finish_avx2(high[1], low[1]));
+        const __m128i rows_23 = _mm_packs_epi32(finish_avx2(high[2], low[2]), finish_avx2(high[3], low[3]));
+        store_four_rows(_mm_packus_epi16(rows_01, rows_23), 3 * size_t(i), out);
+    }
+}
+
+TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    constexpr size_t kLanes = 32;
+    const int16_t *weight_high = &weights.high[size_t(y) * weights.taps],
+                  *weight_low = &weights.low[size_t(y) * weights.taps];
+    const __m256i zero = _mm256_setzero_si256();
+    size_t x = 0;
+    for (; x + kLanes <= bytes; x += kLanes) {
+        __m256i high[4] = {}, low[4];
+        for (auto& sums : low) sums = _mm256_set1_epi32(kHalf);
+        for (int k = 0; k < weights.taps; k += 2) {
+            const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k] + x));
+            const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k + 1] + x));
+            const __m256i left = _mm256_unpacklo_epi8(upper, lower), right = _mm256_unpackhi_epi8(upper, lower);
+            const __m256i taps[4] = {_mm256_unpacklo_epi8(left, zero), _mm256_unpackhi_epi8(left, zero),
+                                     _mm256_unpacklo_epi8(right, zero), _mm256_unpackhi_epi8(right, zero)};
+            const __m256i pair_high = _mm256_set1_epi32(pair_at(weight_high + k));
+            const __m256i pair_low = _mm256_set1_epi32(pair_at(weight_low + k));
+            for (int part = 0; part < 4; ++part) {
+                high[part] = _mm256_add_epi32(high[part], _mm256_madd_epi16(taps[part], pair_high));
+                low[part] = _mm256_add_epi32(low[part], _mm256_madd_epi16(taps[part], pair_low));
+            }
+        }
+        for (int part = 0; part < 4; ++part) {
+            high[part] =
+                _mm256_srai_epi32(_mm256_add_epi32(_mm256_slli_epi32(high[part], kLowBits), low[part]), kShift);
+        }
+        const __m256i packed =
+            _mm256_packus_epi16(_mm256_packs_epi32(high[0], high[1]), _mm256_packs_epi32(high[2], high[3]));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + x), packed);
+    }
+    down_from(x, in, weights, y, bytes, out);
+}
+
+// Across, windows are too short to fill wider registers: an AVX-512 pass was measured slower than the AVX2 one, so the
+// avx512 variant takes that.
+#define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw")))
+
+TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    constexpr size_t kLanes = 64;
+    const int16_t *weight_high = &weights.high[size_t(y) * weights.taps],
+                  *weight_low = &weights.low[size_t(y) * weights.taps];
+    const __m512i zero = _mm512_setzero_si512();
+    for (size_t x = 0; x < bytes; x += kLanes) {
+        const __mmask64 inside = bytes - x >= kLanes ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
+        __m512i high[4] = {}, low[4];
+        for (auto& sums : low) sums = _mm512_set1_epi32(kHalf);
+        for (int k = 0; k < weights.taps; k += 2) {
+            const __m512i upper = _mm512_maskz_loadu_epi8(inside, in[k] + x);
+            const __m512i lower = _mm512_maskz_loadu_epi8(inside, in[k + 1] + x);
+            const __m512i left = _mm512_unpacklo_epi8(upper, lower), right = _mm512_unpackhi_epi8(upper, lower);
+            const __m512i taps[4] = {_mm512_unpacklo_epi8(left, zero), _mm512_unpackhi_epi8(left, zero),
+                                     _mm512_unpacklo_epi8(right, zero), _mm512_unpackhi_epi8(right, zero)};
+            const __m512i pair_high = _mm512_set1_epi32(pair_at(weight_high + k));
+            const __m512i pair_low = _mm512_set1_epi32(pair_at(weight_low + k));
+            for (int part = 0; part < 4; ++part) {
+                high[part] = _mm512_add_epi32(high[part], _mm512_madd_epi16(taps[part], pair_high));
+                low[part] = _mm512_add_epi32(low[part], _mm512_madd_epi16(taps[part], pair_low));
+            }
+        }
+        for (int part = 0; part < 4; ++part) {
+            high[part] =
+                _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high[part], kLowBits), low[part]), kShift);
+        }
+        const __m512i packed =
+            _mm512_packus_epi16(_mm512_packs_epi32(high[0], high[1]), _mm512_packs_epi32(high[2], high[3]));
+        _mm512_mask_storeu_epi8(out + x, inside, packed);
+    }
+}
+
+// ── AArch64 ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+#elif defined(__aarch64__)
+
+// NEON multiplies 32-bit numbers outright, so it takes the whole weights.
+void across_neon(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
+    // Byte indices that spread pixel 0 of four over 32-bit lanes; an index past 15 gives zero.
+    const uint8_t spread[16] = {0, 255, 255, 255, 1, 255, 255, 255, 2, 255, 255, 255, 255, 255, 255, 255};
+    const uint8x16_t first = vld1q_u8(spread);
+    // Saturating, so that indices of 255 stay out of range.
+    const uint8x16_t lanes[kBlock] = {first, vqaddq_u8(first, vdupq_n_u8(3)), vqaddq_u8(first, vdupq_n_u8(6)),
+                                      vqaddq_u8(first, vdupq_n_u8(9))};
+    for (int i = 0; i < outputs; ++i) {
+        const int32_t* weight = &weights.whole[size_t(i) * weights.taps];
+        const size_t pixel = 3 * size_t(weights.first[i]);
+        int32x4_t sums[kBlock];
+        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (int k = 0; k < weights.taps; k += kBlock) {
+            for (int row = 0; row < kBlock; ++row) {
+                const uint8x16_t bytes = vld1q_u8(in[row] + pixel + 3 * size_t(k));
+                for (int tap = 0; tap < kBlock; ++tap) {
+                    const int32x4_t values = vreinterpretq_s32_u8(vqtbl1q_u8(bytes, lanes[tap]));
+                    sums[row] = vmlaq_n_s32(sums[row], values, weight[k + tap]);
+                }
+            }
+        }
+        const int16x8_t rows_01 =
+            vcombine_s16(vqmovn_s32(vshrq_n_s32(sums[0], kShift)), vqmovn_s32(vshrq_n_s32(sums[1], kShift)));
+        const int16x8_t rows_23 =
+            vcombine_s16(vqmovn_s32(vshrq_n_s32(sums[2], kShift)), vqmovn_s32(vshrq_n_s32(sums[3], kShift)));
+        uint8_t packed[4 * kBlock];
+        vst1q_u8(packed, vcombine_u8(vqmovun_s16(rows_01), vqmovun_s16(rows_23)));
+        for (int row = 0; row < kBlock; ++row) std::memcpy(out[row] + 3 * size_t(i), packed + 4 * row, 4);
+    }
+}
+
+void down_neon(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    constexpr size_t kLanes = 16;
+    const int32_t* weight = &weights.whole[size_t(y) * weights.taps];
+    size_t x = 0;
+    for (; x + kLanes <= bytes; x += kLanes) {
+        int32x4_t sums[4];
+        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (int k = 0; k < weights.taps; ++k) {
+            const uint8x16_t values = vld1q_u8(in[k] + x);
+            const uint16x8_t left = vmovl_u8(vget_low_u8(values)), right = vmovl_u8(vget_high_u8(values));
+            const uint16x4_t parts[4] = {vget_low_u16(left), vget_high_u16(left), vget_low_u16(right),
+                                         vget_high_u16(right)};
+            for (int part = 0; part < 4; ++part) {
+                sums[part] = vmlaq_n_s32(sums[part], vreinterpretq_s32_u32(vmovl_u16(parts[part])), weight[k]);
+            }
+        }
+        const int16x8_t left =
+            vcombine_s16(vqmovn_s32(vshrq_n_s32(sums[0], kShift)), vqmovn_s32(vshrq_n_s32(sums[1], kShift)));
+        const int16x8_t right =
+            vcombine_s16(vqmovn_s32(vshrq_n_s32(sums[2], kShift)), vqmovn_s32(vshrq_n_s32(sums[3], kShift)));
+        vst1q_u8(out + x, vcombine_u8(vqmovun_s16(left), vqmovun_s16(right)));
+    }
+    down_from(x, in, weights, y, bytes, out);
+}
+
+#endif
+
+// ── The table ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const Variant<Passes> kVariants[] = {
+#if defined(__x86_64__)
+    {"avx512", "AVX-512 F, BW", has_avx512bw, {across_avx2, down_avx512, kBlock, 2}},
+    {"avx2", "AVX2", has_avx2, {across_avx2, down_avx2, kBlock, 2}},
+#elif defined(__aarch64__)
+    {"neon", "NEON", always, {across_neon, down_neon, kBlock, 1}},
+#endif
+    {"scalar", "C++", always, {across_scalar, down_scalar, 1, 1}},
+};
+
+// ── Launcher ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Kept by each thread from one call to the next.
+struct Scratch {
+    Weights across, down;
+    std::vector<uint8_t> padded, narrowed, shortened;
+    std::vector<const uint8_t*> window;
+};
+
+// Rows that a horizontal pass takes at once. Grey rows travel by threes, in the places of red, green and blue.
+constexpr int kMostRows = 3 * kBlock;
+
+struct Job {
+    const Picture<const uint8_t>& image;
+    const Picture<uint8_t>& out;
+    const Passes& run;
+    Scratch& scratch;
+
+    int rows() const { return image.channels == 1 ? kMostRows : kBlock; }
+    size_t source_bytes() const { return size_t(image.width) * image.channels; }
+    size_t narrow_bytes() const { return size_t(out.width) * image.channels; }
+    size_t padded_bytes() const { return 3 * size_t(image.width) + kSlack; }
+};
+
+// Each store writes four bytes, the last of which the next pixel overwrites; so the final pixel is written alone.
+void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* blue, int width, uint8_t* to) {
+    for (int x = 0; x < width - 1; ++x, to += 3) {
+        const uint32_t pixel = red[x] | green[x] << 8 | blue[x] << 16;
+        std::memcpy(to, &pixel, sizeof pixel);
+    }
+    to[0] = red[width - 1], to[1] = green[width - 1], to[2] = blue[width - 1];
+}
+
+void separate(const uint8_t* from, int width, uint8_t* red, uint8_t* green, uint8_t* blue) {
+    for (int x = 0; x < width; ++x, from += 3) red[x] = from[0], green[x] = from[1], blue[x] = from[2];
+}
+
+void emit(const uint8_t* row, const Job& job, int y) {
+    if (job.image.channels == 1) {
+        interleave(row, row, row, job.out.width, job.out.row(y));
+    } else {
+        std::memcpy(job.out.row(y), row, job.narrow_bytes());
+    }
+}
+
+// `job.rows()` rows of the source's width become as many of the output's. RGB rows must be readable kSlack bytes past
+// their end; one byte past the end of each result is overwritten.
+void narrow(const Job& job, const uint8_t* const* from, uint8_t* const* to) {
+    if (job.image.channels == 3) return job.run.across(from, job.scratch.across, job.out.width, to);
+    const size_t stride = 3 * size_t(job.out.width) + kSlack;
+    const uint8_t* wide[kBlock];
+    uint8_t* slim[kBlock];
+    job.scratch.narrowed.resize(kBlock * stride);
+    for (int i = 0; i < kBlock; ++i) {
+        uint8_t* copy = &job.scratch.padded[i * job.padded_bytes()];
+        interleave(from[3 * i], from[3 * i + 1], from[3 * i + 2], job.image.width, copy);
+        wide[i] = copy, slim[i] = &job.scratch.narrowed[i * stride];
+    }
+    job.run.across(wide, job.scratch.across, job.out.width, slim);
+    for (int i = 0; i < kBlock; ++i) separate(slim[i], job.out.width, to[3 * i], to[3 * i + 1], to[3 * i + 2]);
+}
+
+// Row `y`, readable past its end: the picture's own memory where it goes on that far, else a copy.
+const uint8_t* readable_row(const Job& job, int y, int slot) {
+    const auto& image = job.image;
+    y = std::min(y, image.height - 1);
+    if (image.channels == 1 || (image.height - 1 - y) * image.stride >= kSlack) return image.row(y);
+    uint8_t* copy = &job.scratch.padded[slot * job.padded_bytes()];
+    std::memcpy(copy, image.row(y), job.source_bytes());
+    return copy;
+}
+
+// Rows are narrowed when the first window needs them, and kept in a ring for as long as any may.
+void across_then_down(const Job& job) {
+    const Weights& down = job.scratch.down;
+    const int capacity = down.taps + job.rows();
+    const size_t bytes = job.narrow_bytes(), stride = bytes + kSlack;
+    auto& ring = job.scratch.shortened;
+    ring.resize((capacity + 1) * stride);
+    uint8_t* result = &ring[capacity * stride];
+    for (int y = 0, next = 0; y < job.out.height; ++y) {
+        const int first = down.first[y], last = std::min(first + down.taps, job.image.height) - 1;
+        for (next = std::max(next, first); next <= last; next += job.rows()) {
+            const uint8_t* from[kMostRows];
+            uint8_t* to[kMostRows];
+            for (int row = 0; row < job.rows(); ++row) {
+                from[row] = readable_row(job, next + row, row);
+                to[row] = &ring[(next + row) % capacity * stride];
+            }
+            narrow(job, from, to);
+        }
+        for (int k = 0; k < down.taps; ++k)
+            job.scratch.window[k] = &ring[std::min(first + k, last) % capacity * stride];
+        job.run.down(job.scratch.window.data(), down, y, bytes, result);
+        emit(result, job, y);
+    }
+}
+
+void down_then_across(const Job& job) {
+    const Weights& down = job.scratch.down;
+    const size_t stride = job.padded_bytes(), slim = job.narrow_bytes() + kSlack;
+    auto& rows = job.scratch.shortened;
+    rows.resize(job.rows() * (stride + slim));
+    const uint8_t* from[kMostRows];
+    uint8_t* to[kMostRows];
+    for (int row = 0; row < job.rows(); ++row) {
+        from[row] = &rows[row * stride];
+        to[row] = &rows[job.rows() * stride + row * slim];
+    }
+    for (int y = 0; y < job.out.height; y += job.rows()) {
+        const int count = std::min(job.rows(), job.out.height - y);
+        for (int row = 0; row < count; ++row) {
+            for (int k = 0; k < down.taps; ++k) {
+                job.scratch.window[k] = job.image.row(std::min(down.first[y + row] + k, job.image.height - 1));
+            }
+            job.run.down(job.scratch.window.data(), down, y + row, job.source_bytes(), &rows[row * stride]);
+        }
+        narrow(job, from, to);
+        for (int row = 0; row < count; ++row) emit(to[row], job, y + row);
+    }
+}
+
+using Box = std::array<float, 4>;
+
+void resize(const Picture<const uint8_t>& image, const Picture<uint8_t>& out, const Box& box, const Filter& filter,
+            const Passes& run) {
+    thread_local Scratch scratch;
+    fill_weights(scratch.across, image.width, out.width, box[0], box[2], filter, run.across_taps);
+    fill_weights(scratch.down, image.height, out.height, box[1], box[3], filter, run.down_taps);
+    scratch.padded.resize(kBlock * (3 * size_t(image.width) + kSlack));
+    scratch.window.resize(scratch.down.taps);
+    const Job job{image, out, run, scratch};
+    const bool much_shorter = image.height > out.height && image.height - out.height > 2 * (image.width - out.width);
+    much_shorter ? down_then_across(job) : across_then_down(job);
+}
+
+Filter filter_named(std::string_view interpolation) {
+    if (interpolation == "bilinear") return {1, triangle};
+    if (interpolation == "bicubic") return {2, cubic};
+    refuse_value("interpolation must be \"bilinear\" or \"bicubic\", found '" + std::string(interpolation) + "'.");
+}
+
+// Single precision, as Pillow keeps it.
+Box box_within(nb::handle box, int width, int height) {
+    if (box.is_none()) return {0, 0, float(width), float(height)};
+    std::array<double, 4> edges;
+    try {
+        if (nb::len(box) != edges.size()) throw nb::value_error("");
+        for (size_t i = 0; i < edges.size(); ++i) edges[i] = nb::cast<double>(nb::object(box[i]));
+    } catch (const std::exception&) {
+        refuse_value("box must be four numbers (x0, y0, x1, y1), found " + std::string(nb::repr(box).c_str()) + ".");
+    }
+    const Box b{float(edges[0]), float(edges[1]), float(edges[2]), float(edges[3])};
+    if (!(0 <= b[0] && b[0] < b[2] && b[2] <= width && 0 <= b[1] && b[1] < b[3] && b[3] <= height)) {
+        refuse_value("box must satisfy 0 <= x0 < x1 <= " + std::to_string(width) +
+                     " and 0 <= y0 < y1 <= " + std::to_string(height) + ", found " + nb::repr(box).c_str() + ".");
+    }
+    return b;
+}
+
+void launch(const AnyArray& image, const AnyOutput& out, nb::handle box, const char* interpolation,
+            const char* variant) {
+    const auto from = picture_in("image", image);
+    const auto to = picture_out("out", out);
+    const Filter filter = filter_named(interpolation);
+    const Box region = box_within(box, from.width, from.height);
+    check_apart(from, to);
+    const Passes& run = choose(kVariants, variant).run;
+    nb::gil_scoped_release unlocked;
+    resize(from, to, region, filter, run);
+}
+
+}  // namespace
+
+nb::list bind_resize(nb::module_& module) {
+    module.def("resize", launch, nb::arg("image").noconvert(), nb::arg("out").noconvert(), nb::arg("box") = nb::none(),
+               nb::arg("interpolation") = "bilinear", nb::arg("variant") = "",
+               "Resample `image` to the size of `out`, antialiased, into `out`. See tledge.native.resize.\n\n"
+               "`variant` names a row of variants()[\"resize\"]; empty: the fastest. Raises ValueError when it is not "
+               "supported.");
+    return rows(kVariants);
+}
+
+}  // namespace tledge

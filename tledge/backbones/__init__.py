@@ -1,0 +1,5 @@
+"""Names and weights → Backbone: one ONNX graph that ends in features."""
+
+from tledge.backbones.registry import check_name, describe, load, names
+
+__all__ = ["check_name", "describe", "load", "names"]

@@ -1,0 +1,73 @@
+"""Give a converted graph names that are the same each time and say where a node comes from.
+
+tf2onnx numbers what it makes, in an order that may differ from run to run; features are kept under the digest of the
+graph, so the same network must give the same bytes. Nodes are named after the layer they come from, which is also how
+quantization reports and cut points can speak of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_WEIGHT_NAMES = {"Conv": ("input", "weight", "bias"), "Clip": ("input", "min", "max")}
+
+
+def rename(model: Any, layers: Iterable[str]) -> None:
+    """Rename nodes, tensors and initializers of the ONNX `model` in place, and order initializers by their first use.
+
+    A node is called after the one of `layers` that it comes from, else after its operator; the graph's own inputs and
+    outputs keep their names.
+    """
+    graph, layers = model.graph, frozenset(layers)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    names = {value.name: value.name for value in (*graph.input, *graph.output)}
+    ordered: list[Any] = []
+    taken: set[str] = set()
+    for node in graph.node:
+        fresh = _unused(_origin(node, constants, layers), node.op_type, taken)
+        for position, tensor in enumerate(node.input):
+            if tensor in constants and tensor not in names:
+                names[tensor] = f"{fresh}.{_role(node.op_type, position)}"
+                ordered.append(constants[tensor])
+        names.update((tensor, names.get(tensor, fresh)) for tensor in node.output)
+        node.name = fresh
+    for node in graph.node:
+        node.input[:] = [names[tensor] for tensor in node.input]
+        node.output[:] = [names[tensor] for tensor in node.output]
+    for tensor in ordered:
+        tensor.name = names[tensor.name]
+    _replace(graph.initializer, ordered)
+
+
+def _origin(node: Any, constants: dict[str, Any], layers: frozenset[str]) -> str:
+    if node.op_type == "Transpose":  # tf2onnx puts it under the name of the layer that it feeds
+        return "transpose"
+    # Merged nodes lose their scope, but their weights still bear it.
+    for scoped in (node.name, *(tensor for tensor in node.input if tensor in constants)):
+        for part in scoped.split("/"):
+            # Keras counts the calls of a layer in its scope: `conv_1` is the second call of `conv`.
+            for candidate in (part, re.sub(r"_\d+$", "", part)):
+                if candidate in layers:
+                    return candidate
+    return node.op_type.lower()
+
+
+def _unused(origin: str, op_type: str, taken: set[str]) -> str:
+    name, number = origin, 1
+    while name in taken:
+        name, number = f"{origin}.{op_type.lower()}" + (f"{number}" if number > 1 else ""), number + 1
+    taken.add(name)
+    return name
+
+
+def _role(op_type: str, position: int) -> str:
+    roles = _WEIGHT_NAMES.get(op_type, ())
+    return roles[position] if position < len(roles) else f"constant{position}"
+
+
+def _replace(repeated: Any, items: list[Any]) -> None:
+    copies = [type(item).FromString(item.SerializeToString()) for item in items]
+    del repeated[:]
+    repeated.extend(copies)

@@ -1,0 +1,282 @@
+"""The commands and their options. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tledge.cli.session import Session, run_app
+
+app = typer.Typer(
+    name="tledge",
+    help="From a folder of labelled photos to a verified, quantized model file on an edge box.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cache = typer.Typer(help="See, check and trim what tledge keeps.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache, name="cache")
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else there.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error; keep tracebacks.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+Provider = Annotated[str, typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto.")]
+Model = Annotated[
+    Path, typer.Argument(help="A model file made by 'tledge export' or 'tledge train'.", metavar="M.onnx")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="A file that cannot be used is an error, not a note.")]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    run_app(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tledge import __version__
+
+        typer.echo(f"tledge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _tledge(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="A folder of pictures: class/… or train|val|test/class/….")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="The frozen network; 'tledge backbones' lists them.")] = None,
+    head: Annotated[str | None, typer.Option(help="The kind of head to fit: linear.")] = None,
+    test_data: Annotated[Path | None, typer.Option(help="A folder of pictures to test on, class/….")] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="The share to hold out when no test pictures are given [0.2].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the held-out pictures and the folds [0].")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A run.json whose data and options are taken; options here win.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto [auto].")
+    ] = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="A file that cannot be used is an error.")] = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a head on the pictures in DATA, and write a run folder with a model, figures and a report."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands import train as command
+        from tledge.errors import TledgeError
+
+        given = {
+            "data": data,
+            "backbone": backbone,
+            "head": head,
+            "test_data": test_data,
+            "test_fraction": test_fraction,
+            "seed": seed,
+            "strict": strict,
+            "provider": provider,
+        }
+        arguments = command.replay(config) if config else {}
+        arguments |= {key: value for key, value in given.items() if value is not None}
+        if "data" not in arguments:
+            raise TledgeError("A folder of pictures is missing.", "tledge train DATA --out RUN")
+        result = command.train(arguments.pop("data"), out, **arguments, force=force, on_progress=session.progress)
+        session.show(result, render.train)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+    max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
+    min_agreement: Annotated[
+        float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
+    ] = 95.0,
+    provider: Annotated[
+        str | None, typer.Option(help="Where onnxruntime runs the backbone; as in training by default.")
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.export import export as command
+
+        result = command(
+            run,
+            out,
+            precision=precision,
+            min_agreement=min_agreement / 100,
+            max_drop=max_drop,
+            provider=provider,
+            force=force,
+            on_progress=session.progress,
+        )
+        session.show(result, render.export)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Argument(help="A folder of labelled pictures, class/….")],
+    provider: Provider = "auto",
+    strict: Strict = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a model file on labelled pictures."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.evaluate import evaluate as command
+
+        result = command(model, data, provider=provider, strict=strict, on_progress=session.progress)
+        session.show(result, render.evaluate)
+
+
+@app.command()
+def predict(
+    model: Model,
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", metavar="PATH…")],
+    provider: Provider = "auto",
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what is on pictures. Exits 2 when one of them cannot be read, after predicting the others."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.predict import predict as command
+
+        result = command(model, paths, provider=provider, on_progress=session.progress)
+        session.show(result, render.predict)
+        if result.skipped:
+            session.exit_code = 2
+
+
+@app.command()
+def verify(model: Model, provider: Provider = "auto", json: Json = False, verbose: Verbose = False) -> None:
+    """Check a model file's digest, and that this machine computes what the exporting machine did. Exits 1 if not."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.verify import verify as command
+
+        result = command(model, provider=provider)
+        session.show(result, render.verify)
+        if not result.passed:
+            session.exit_code = 1
+
+
+@app.command()
+def bench(
+    model: Model,
+    scenario: Annotated[list[str] | None, typer.Option(help="single_stream, offline; both by default.")] = None,
+    provider: Provider = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads inside onnxruntime; one per core by default.")] = None,
+    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 10.0,
+    against: Annotated[Path | None, typer.Option(help="Another model file, or the JSON of an earlier bench.")] = None,
+    max_regression: Annotated[str, typer.Option(help="How much slower is too slow, like 5%.")] = "5%",
+    save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.bench import SCENARIOS
+        from tledge.commands.bench import bench as command
+
+        result = command(
+            model,
+            scenarios=scenario or SCENARIOS,
+            provider=provider,
+            threads=threads,
+            seconds=seconds,
+            against=against,
+            max_regression=render.share(max_regression),
+            save=save,
+            force=force,
+            on_progress=session.progress,
+        )
+        session.show(result, render.bench)
+        if result.verdict:
+            session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
+
+
+@app.command()
+def backbones(json: Json = False, verbose: Verbose = False) -> None:
+    """List the networks that can be trained on, and whether their weights are here."""
+    with Session(json, verbose) as session:
+        from tledge.backbones import describe
+        from tledge.cli import render
+        from tledge.schema import BackbonesResult
+
+        session.show(BackbonesResult(1, tuple(describe())), render.backbones)
+
+
+@app.command()
+def doctor(json: Json = False, verbose: Verbose = False) -> None:
+    """Look at this installation and say what to mend. Exits 1 when there is something."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.doctor import doctor as command
+
+        result = command()
+        session.show(result, render.doctor)
+        session.exit_code = 0 if result.passed else 1
+
+
+@cache.command("info")
+def cache_info(json: Json = False, verbose: Verbose = False) -> None:
+    """Say what the cache holds."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.cache import cache_info as command
+
+        session.show(command(), render.cache)
+
+
+@cache.command("verify")
+def cache_verify(json: Json = False, verbose: Verbose = False) -> None:
+    """Check every kept feature vector and drop damaged ones. Exits 1 when there were any."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.cache import cache_verify as command
+
+        result = command()
+        session.show(result, render.cache)
+        session.exit_code = 1 if result.dropped else 0
+
+
+@cache.command("prune")
+def cache_prune(
+    max_size: Annotated[str, typer.Option("--max-size", help="What the feature vectors may take: 500M, 2G, 0.")],
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Drop the least recently used feature vectors until the rest fits."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.cache import cache_prune as command
+
+        session.show(command(max_size), render.cache)

@@ -1,0 +1,65 @@
+"""Progress on a terminal: what is being done, how far, how fast, and how long it will take."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+
+class Bar:
+    """Shows one stage at a time on `stream`; call it with (words, done, total), total 0 for a stage of unknown length."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self._progress.start()
+        self._words: str | None = None
+        self._task: Any = None
+
+    def __call__(self, words: str, done: int, total: int) -> None:
+        if words != self._words:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(words, total=total or None, rate="")
+            self._words = words
+        speed = next(task.speed for task in self._progress.tasks if task.id == self._task)
+        self._progress.update(self._task, completed=done, total=total or None, rate=f"{speed:.0f}/s" if speed else "")
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._progress.stop()
+
+
+class _Quiet:
+    def __call__(self, words: str, done: int, total: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def show(stream: TextIO) -> Bar:
+    """Return a progress bar on `stream`."""
+    return Bar(stream)
+
+
+def quiet() -> _Quiet:
+    """Return a listener that shows nothing."""
+    return _Quiet()

@@ -1,0 +1,226 @@
+"""Documents for people: tables, where the result is, how big, how long it took, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from tledge.cli.session import printable
+from tledge.errors import TledgeError
+from tledge.schema import (
+    BackbonesResult,
+    BenchResult,
+    CacheResult,
+    DoctorResult,
+    EvaluateResult,
+    ExportResult,
+    Metrics,
+    PredictResult,
+    Problem,
+    TrainResult,
+    VerifyResult,
+)
+
+_MOST_LISTED = 20
+
+
+def train(result: TrainResult, console: Any) -> None:
+    """Show what a run trained and how good it is."""
+    counts, seconds = result.samples, result.seconds
+    val = f", {counts.val} val" if counts.val else ""
+    _line(
+        console,
+        f"{result.backbone} + {result.head}: {counts.train} pictures to train on{val}, {counts.test} to test on",
+    )
+    _metrics(console, result.metrics)
+    _problems(console, result.skipped, "Left out")
+    _problems(console, result.conflicts, "Deserve a look")
+    for warning in result.warnings:
+        _line(console, f"note: {warning}")
+    extracted = f"{result.cache.misses} pictures extracted, {result.cache.hits} from the cache"
+    _line(
+        console, f"{extracted}; {seconds['total']:.1f} s (extract {seconds['extract']:.1f}, fit {seconds['fit']:.1f})"
+    )
+    _line(console, f"Model:  {result.model} ({_size(result.bytes)})")
+    _line(console, f"Report: {result.run}/report.html")
+    _line(console, f"Next:   tledge export {_quoted(result.run)} --precision int8 --out model.onnx")
+
+
+def export(result: ExportResult, console: Any) -> None:
+    """Show how the exported model compares with the float model."""
+    change, parity = result.accuracy, result.parity
+    rows = [
+        ("accuracy", f"{change.before:.4f} → {change.after:.4f} ({100 * (change.after - change.before):+.2f} points)"),
+        ("agreement", f"{parity.agreement:.2%} of {parity.samples} test pictures"),
+        ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
+    ]
+    _table(console, (f"{result.precision} against float", ""), rows)
+    _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
+    _line(console, f"Next:  tledge predict {_quoted(result.model)} new.jpg")
+    _line(console, f"       tledge bench {_quoted(result.model)}")
+
+
+def evaluate(result: EvaluateResult, console: Any) -> None:
+    """Show the metrics of a model file on labelled pictures."""
+    _line(
+        console, f"{result.model} ({result.precision}, {result.provider}) on {result.samples} pictures of {result.data}"
+    )
+    _metrics(console, result.metrics)
+    _problems(console, result.skipped, "Left out")
+    _line(console, f"{result.seconds:.1f} s")
+
+
+def predict(result: PredictResult, console: Any) -> None:
+    """Show one line per picture."""
+    rows = [(printable(p.path), printable(p.label), f"{p.probability:.1%}") for p in result.predictions]
+    if rows:
+        _table(console, ("picture", "label", "probability"), rows)
+    _problems(console, result.skipped, "Not read")
+
+
+def verify(result: VerifyResult, console: Any) -> None:
+    """Show whether this machine computes what the exporting machine did."""
+    golden = result.golden
+    verdict = "This machine computes what it should." if result.passed else "This machine computes something else."
+    rows = [
+        ("digest", f"{result.digest[:16]}… (unchanged)"),
+        ("golden samples", f"{golden.samples}, {golden.flips} changed their label"),
+        ("largest difference", f"{golden.max_abs_diff:.2g} (allowed: {golden.tolerance:g})"),
+        (
+            "model",
+            f"{result.backbone} {result.precision}, {len(result.classes)} classes, accuracy {result.accuracy:.4f}",
+        ),
+        ("run on", f"{result.provider} {' '.join(result.instruction_sets)}"),
+    ]
+    _table(console, (printable(result.model), ""), rows)
+    _line(console, verdict)
+
+
+def bench(result: BenchResult, console: Any) -> None:
+    """Show latency, throughput and the verdict."""
+    setting = f"{result.provider}, {result.threads} threads, onnxruntime {result.onnxruntime}, {result.machine['cpu']}"
+    _line(console, f"{result.model} ({result.precision}, {_size(result.bytes)}) on {setting}")
+    rows = []
+    single = result.scenarios.get("single_stream")
+    if single:
+        rows += [
+            (f"single stream {name}", f"{getattr(single, name + '_ms'):.2f} ms")
+            for name in ("p50", "p90", "p99", "min", "max")
+        ]
+        rows.append(("runs", str(single.samples)))
+    offline = result.scenarios.get("offline")
+    if offline:
+        rows.append(("offline", f"{offline.samples_per_second:.1f} pictures/s at batch {offline.batch_size}"))
+    rows.append(("load", f"{result.load_ms:.0f} ms"))
+    _table(console, ("scenario", ""), rows)
+    if result.verdict:
+        verdict = result.verdict
+        _line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")
+        _line(console, f"{verdict.pairs} pairs, {verdict.seconds:.1f} s")
+    else:
+        _line(
+            console,
+            f"Next: tledge bench {_quoted(result.model)} --save baseline.json, and later --against baseline.json",
+        )
+
+
+def backbones(result: BackbonesResult, console: Any) -> None:
+    """Show the networks that can be trained on."""
+    rows = [
+        (
+            b.name,
+            f"{b.parameters / 1e6:.1f} M",
+            f"{b.input_size} px",
+            str(b.dimension),
+            b.licence,
+            "here" if b.weights_available else b.weights_hint,
+        )
+        for b in result.backbones
+    ]
+    _table(console, ("backbone", "parameters", "input", "features", "licence", "weights"), rows)
+
+
+def cache(result: CacheResult, console: Any) -> None:
+    """Show what the cache holds."""
+    rows = [(space.label, str(space.rows), _size(space.bytes)) for space in result.spaces]
+    rows.append(("converted backbones", str(result.backbones), _size(result.backbone_bytes)))
+    _table(console, ("kept", "number", "size"), rows)
+    if result.checked or result.dropped:
+        _line(console, f"{result.checked} checked, {result.dropped} dropped ({_size(result.dropped_bytes)} freed)")
+    _line(console, f"{result.folder}: {_size(result.bytes)} on disk")
+
+
+def doctor(result: DoctorResult, console: Any) -> None:
+    """Show what is installed, and what to mend."""
+    runtime, machine = result.onnxruntime, result.machine
+    rows = [
+        ("tledge", result.tledge_version),
+        ("machine", f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['instruction_sets'])}"),
+        ("python", machine["python"]),
+        ("onnxruntime", f"{runtime['version'] or 'missing'} (providers: {', '.join(runtime['providers']) or 'none'})"),
+        ("kernels", ", ".join(f"{name}: {variant}" for name, variant in result.kernels.items())),
+        ("cache", f"{result.cache_dir} ({_size(result.cache_free_bytes)} free)"),
+        *((name, version or "not installed") for name, version in result.packages.items()),
+    ]
+    _table(console, ("", ""), rows)
+    for problem in result.problems:
+        _line(console, f"problem: {problem}")
+    _line(console, "Everything is in order." if result.passed else f"{len(result.problems)} to mend.")
+
+
+def share(text: str) -> float:
+    """Return a share like '5%' or '0.05' as a fraction. Raises TledgeError when it is neither."""
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if value < 0:
+        raise TledgeError(f"A share must be like 5% or 0.05, got '{text}'.")
+    return value
+
+
+def _metrics(console: Any, metrics: Metrics) -> None:
+    rows = [
+        (printable(c.name), f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support))
+        for c in metrics.per_class
+    ]
+    _table(console, ("class", "precision", "recall", "f1", "pictures"), rows)
+    _line(
+        console,
+        f"accuracy {metrics.accuracy:.4f}   macro f1 {metrics.macro_f1:.4f}   macro recall {metrics.macro_recall:.4f}",
+    )
+
+
+def _problems(console: Any, problems: tuple[Problem, ...], title: str) -> None:
+    for problem in problems[:_MOST_LISTED]:
+        _line(console, f"{title}: {problem.path}: {problem.reason}")
+    if len(problems) > _MOST_LISTED:
+        _line(console, f"{title}: {len(problems) - _MOST_LISTED} more; all of them are in the JSON document.")
+
+
+def _table(console: Any, titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for title in titles:
+        table.add_column(Text(title), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _line(console: Any, text: str) -> None:
+    console.print(printable(text), markup=False)
+
+
+def _size(count: int) -> str:
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def _quoted(path: str) -> str:
+    return shlex.quote(path)

@@ -1,0 +1,49 @@
+"""`tledge cache info|verify|prune`: what is kept, whether it is sound, and making room."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tledge import places
+from tledge.errors import TledgeError
+from tledge.features import FeatureStore
+from tledge.schema import CacheResult, CacheSpace
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def cache_info() -> CacheResult:
+    """Say what the cache folder holds."""
+    with FeatureStore(places.cache_dir()) as store:
+        return _document(store)
+
+
+def cache_verify() -> CacheResult:
+    """Check every kept feature vector against its checksum and drop the damaged ones; `dropped` counts them."""
+    with FeatureStore(places.cache_dir()) as store:
+        checked, dropped = store.verify()
+        return _document(store, checked=checked, dropped=dropped)
+
+
+def cache_prune(max_size: str | int) -> CacheResult:
+    """Drop the least recently used feature vectors until they take at most `max_size`, bytes or like '500M', '2G'."""
+    limit = max_size if isinstance(max_size, int) else _bytes(max_size)
+    with FeatureStore(places.cache_dir()) as store:
+        dropped, dropped_bytes = store.prune(limit)
+        return _document(store, dropped=dropped, dropped_bytes=dropped_bytes)
+
+
+def _document(store: FeatureStore, **counts: int) -> CacheResult:
+    folder = store.path.parent
+    graphs = [file.stat().st_size for file in (folder / "backbones").glob("*.onnx")]
+    spaces = tuple(CacheSpace(*row) for row in store.summary())
+    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return CacheResult(1, str(folder), total, len(graphs), sum(graphs), spaces, **counts)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if not match:
+        raise TledgeError(f"A size must be a number with K, M, G or T behind it, got '{text}'.", "For example: 500M.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

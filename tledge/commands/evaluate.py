@@ -1,0 +1,70 @@
+"""`tledge evaluate`: a model file on labelled pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tledge import data as sources
+from tledge import heads
+from tledge.commands.clock import Progress
+from tledge.commands.predict import read_batches
+from tledge.errors import DataError
+from tledge.heads import metrics
+from tledge.runtime import Predictor
+from tledge.schema import EvaluateResult, Problem, Sample
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    provider: str = "auto",
+    strict: bool = False,
+    on_progress: Progress | None = None,
+) -> EvaluateResult:
+    """Return the metrics of the model file `model` on every picture of `data`, whose classes must be the model's own.
+
+    Pictures that cannot be read are listed, or an error when `strict`. Raises ModelError and DataError.
+    """
+    start = time.perf_counter()
+    predictor = Predictor(model, provider=provider)
+    samples, skipped = sources.load_labelled(Path(data), predictor.classes)
+    kept, rows, unread = _run(predictor, samples, on_progress)
+    problems = (*skipped, *unread)
+    if problems and strict:
+        raise DataError(f"{problems[0].path}: {problems[0].reason}.", f"{len(problems)} files cannot be used.")
+    if not kept:
+        raise DataError(f"{data} must hold at least one picture that can be read, found none.")
+    return EvaluateResult(
+        schema_version=1,
+        model=str(model),
+        data=str(data),
+        samples=len(kept),
+        precision=predictor.manifest.precision,
+        provider=predictor.provider,
+        metrics=metrics.evaluate(rows, heads.labels(kept), predictor.classes),
+        seconds=time.perf_counter() - start,
+        skipped=problems,
+    )
+
+
+def _run(
+    predictor: Predictor, samples: Sequence[Sample], on_progress: Progress | None
+) -> tuple[list[Sample], np.ndarray, list[Problem]]:
+    kept: list[Sample] = []
+    parts: list[np.ndarray] = []
+    unread: list[Problem] = []
+    done = 0
+    for readable, images, problems in read_batches([sample.path for sample in samples], predictor.manifest.preprocess):
+        unread.extend(problems)
+        kept.extend(samples[done + i] for i in readable)
+        if len(images):
+            parts.append(predictor.run(images))
+        done += len(readable) + len(problems)
+        if on_progress:
+            on_progress("Evaluating", done, len(samples))
+    return kept, np.concatenate(parts) if parts else np.empty((0, len(predictor.classes)), np.float32), unread

@@ -1,0 +1,123 @@
+"""Dataset × Backbone → Features: decode, preprocess, run once, keep.
+
+Each worker decodes a batch and runs it through one shared onnxruntime session, single-threaded, so that decoding and
+the network fill the cores without waiting for each other. Every batch has the same shape, the last one padded, since
+only then a row is the same bit for bit however the samples were grouped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tledge import engine, machine, preprocess
+from tledge.errors import DataError, ModelError
+from tledge.features.store import FeatureStore, Space
+from tledge.schema import Backbone, Features, Problem, Sample
+
+BATCH = 16
+Progress = Callable[[int, int], None]
+_Batch = tuple[dict[str, np.ndarray], list[Problem]]
+
+
+def space_of(backbone: Backbone, provider: str = "cpu") -> Space:
+    """Return the cache space of what `backbone` computes on `provider`."""
+    # float32 on a GPU differs from float32 on a CPU in the last bits, so the two do not mix.
+    decides = {
+        "graph": backbone.digest,
+        "preprocess": asdict(backbone.preprocess),
+        "conversion": preprocess.REVISION,
+        "engine": f"{provider}-{backbone.precision}",
+    }
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    size = f"{backbone.preprocess.width}×{backbone.preprocess.height}"
+    return Space(digest, f"{backbone.name} {backbone.precision} {size} {provider}", backbone.dimension)
+
+
+def extract(
+    samples: Sequence[Sample],
+    backbone: Backbone,
+    store: FeatureStore,
+    *,
+    provider: str = "cpu",
+    on_progress: Progress | None = None,
+) -> Features:
+    """Return the features of `samples`, from the cache where it has them and through the backbone where not.
+
+    `on_progress(done, total)` is told of every batch, in distinct pictures. A kill loses only batches in flight.
+    A file that cannot be decoded is left out and listed in `skipped`. Raises OutputError when the cache is not writable.
+    """
+    space = space_of(backbone, provider)
+    vectors = store.find(space, (sample.digest for sample in samples))
+    missing = list({s.digest: s for s in samples if s.digest not in vectors}.values())
+    hits = sum(s.digest in vectors for s in samples)
+    skipped: list[Problem] = []
+    for computed, problems in _compute(missing, backbone, provider):
+        store.add(space, computed)
+        vectors.update(computed)
+        skipped.extend(problems)
+        if on_progress:
+            on_progress(len(vectors) + len(skipped), len(vectors) + len(missing))
+    return _gather(samples, vectors, backbone, hits, skipped)
+
+
+def _compute(missing: Sequence[Sample], backbone: Backbone, provider: str) -> Iterator[_Batch]:
+    """Yield each batch as it is done, with no more batches under way than keep every core busy."""
+    if not missing:
+        return
+    session = engine.open_session(backbone.path, provider=provider, threads=1, name=f"Backbone {backbone.name}")
+    batches = (missing[start : start + BATCH] for start in range(0, len(missing), BATCH))
+    workers = machine.cores()
+    with ThreadPoolExecutor(workers, thread_name_prefix="extract") as pool:
+        running: set[Future[_Batch]] = set()
+        try:
+            for batch in batches:
+                running.add(pool.submit(_run, session, batch, backbone))
+                if len(running) > workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(session: Any, batch: Sequence[Sample], backbone: Backbone) -> _Batch:
+    spec = backbone.preprocess
+    images = np.zeros((BATCH, spec.height, spec.width, 3), np.uint8)
+    loaded: list[Sample] = []
+    problems: list[Problem] = []
+    for sample in batch:
+        try:
+            preprocess.load_into(sample.path, spec, images[len(loaded)])
+            loaded.append(sample)
+        except DataError as error:
+            problems.append(Problem(sample.path, error.message))
+    if not loaded:
+        return {}, problems
+    (rows,) = session.run(["features"], {"image": images})
+    if not np.isfinite(rows[: len(loaded)]).all():
+        raise ModelError(
+            f"Backbone {backbone.name} must give finite features, found NaN or infinity.", "Use another backbone."
+        )
+    return {sample.digest: row for sample, row in zip(loaded, rows, strict=False)}, problems
+
+
+def _gather(
+    samples: Sequence[Sample], vectors: dict[str, np.ndarray], backbone: Backbone, hits: int, skipped: list[Problem]
+) -> Features:
+    kept = tuple(sample for sample in samples if sample.digest in vectors)
+    matrix = np.empty((len(kept), backbone.dimension), np.float32)
+    for row, sample in zip(matrix, kept, strict=True):
+        row[:] = vectors[sample.digest]
+    reasons = {problem.path: problem.reason for problem in skipped}
+    by_digest = {s.digest: reasons[s.path] for s in samples if s.path in reasons}
+    lost = tuple(Problem(s.path, by_digest[s.digest]) for s in samples if s.digest not in vectors)
+    return Features(kept, matrix, hits, len(kept) - hits, lost)

@@ -1,0 +1,191 @@
+"""The feature cache: one SQLite file, one row per (space, sample).
+
+A space is everything but the sample that decides a feature vector: backbone graph, preprocessing, engine precision.
+A sample is the SHA-256 of its file's bytes. SQLite's write-ahead log makes each batch of rows appear whole or not at
+all, lets several runs share the file, and survives a kill at any moment. Vectors are stored as little-endian float32:
+what the head is fitted on is then, bit for bit, what the shipped graph computes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tledge.errors import OutputError, TledgeError
+
+FILE_NAME = "features.sqlite"
+_SCHEMA_VERSION = 1
+_USED_RESOLUTION_S = 3600  # when a row was last used is only needed to the hour, so that hits seldom write
+_BUSY_S = 60
+_CHUNK = 500  # digests per SELECT, below every SQLite's limit of bound variables
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spaces (
+    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, label TEXT NOT NULL, dimension INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS features (
+    space INTEGER NOT NULL REFERENCES spaces(id), sample BLOB NOT NULL, used INTEGER NOT NULL,
+    checksum INTEGER NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (space, sample));
+CREATE INDEX IF NOT EXISTS features_by_use ON features (used);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The name under which vectors of one backbone, preprocessing and engine precision are kept."""
+
+    digest: str
+    label: str
+    dimension: int
+
+
+class FeatureStore:
+    """The feature cache in `folder`. Use it as a context manager; every method may raise OutputError (disk, damage)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        with self._explained():
+            # Autocommit, so that a transaction is exactly what a `with self._transaction()` block spans.
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._db.close()
+
+    def find(self, space: Space, digests: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return {digest: float32 [dimension]} for those of `digests` that are kept; a damaged row counts as absent."""
+        wanted = [bytes.fromhex(digest) for digest in dict.fromkeys(digests)]
+        found: dict[str, np.ndarray] = {}
+        with self._explained():
+            row = self._db.execute("SELECT id FROM spaces WHERE digest = ?", (space.digest,)).fetchone()
+            if row is None:
+                return found
+            for start in range(0, len(wanted), _CHUNK):
+                chunk = wanted[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT sample, checksum, vector FROM features WHERE space = ? AND sample IN ({marks})"
+                for sample, checksum, vector in self._db.execute(query, (row[0], *chunk)):
+                    if _sound(vector, checksum, space.dimension):
+                        found[sample.hex()] = np.frombuffer(vector, "<f4")
+                self._touch(row[0], chunk, marks)
+        return found
+
+    def add(self, space: Space, vectors: dict[str, np.ndarray]) -> None:
+        """Keep {digest: float32 [dimension]} in one transaction; rows that another run added meanwhile stay."""
+        now = int(time.time())
+        with self._explained(), self._transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO spaces (digest, label, dimension) VALUES (?, ?, ?)",
+                (space.digest, space.label, space.dimension),
+            )
+            (key,) = self._db.execute("SELECT id FROM spaces WHERE digest = ?", (space.digest,)).fetchone()
+            rows = ((bytes.fromhex(d), np.ascontiguousarray(v, "<f4").tobytes()) for d, v in vectors.items())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO features (space, sample, used, checksum, vector) VALUES (?, ?, ?, ?, ?)",
+                ((key, sample, now, zlib.crc32(vector), vector) for sample, vector in rows),
+            )
+
+    def summary(self) -> list[tuple[str, int, int]]:
+        """Return (label, rows, bytes of vectors) of every space, largest first."""
+        query = """SELECT label, COUNT(sample), COALESCE(SUM(LENGTH(vector)), 0) AS size
+                   FROM spaces LEFT JOIN features ON space = id GROUP BY id ORDER BY size DESC, label"""
+        with self._explained():
+            return list(self._db.execute(query))
+
+    def verify(self) -> tuple[int, int]:
+        """Check every row against its checksum and drop the damaged ones; return (rows checked, rows dropped)."""
+        bad: list[tuple[int, bytes]] = []
+        checked = 0
+        with self._explained():
+            (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
+            query = "SELECT space, sample, checksum, vector, dimension FROM features JOIN spaces ON space = id"
+            for space, sample, checksum, vector, dimension in self._db.execute(query):
+                checked += 1
+                if not _sound(vector, checksum, dimension):
+                    bad.append((space, sample))
+            with self._transaction():
+                self._db.executemany("DELETE FROM features WHERE space = ? AND sample = ?", bad)
+        return checked, len(bad)
+
+    def prune(self, max_bytes: int) -> tuple[int, int]:
+        """Drop the least recently used rows until vectors take at most `max_bytes`; return (rows, bytes) dropped."""
+        with self._explained():
+            with self._transaction():
+                (total,) = self._db.execute("SELECT COALESCE(SUM(LENGTH(vector)), 0) FROM features").fetchone()
+                doomed = list(self._least_used(total - max_bytes))
+                self._db.executemany("DELETE FROM features WHERE rowid = ?", ((row,) for row, _ in doomed))
+                self._db.execute("DELETE FROM spaces WHERE id NOT IN (SELECT DISTINCT space FROM features)")
+            if doomed:
+                self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(doomed), sum(size for _, size in doomed)
+
+    def _least_used(self, excess_bytes: int) -> Iterator[tuple[int, int]]:
+        for row, size in self._db.execute("SELECT rowid, LENGTH(vector) FROM features ORDER BY used, rowid"):
+            if excess_bytes <= 0:
+                return
+            excess_bytes -= size
+            yield row, size
+
+    def _touch(self, space: int, chunk: list[bytes], marks: str) -> None:
+        now = int(time.time())
+        condition = f"space = ? AND used < ? AND sample IN ({marks})"
+        stale = (space, now - _USED_RESOLUTION_S, *chunk)
+        if self._db.execute(f"SELECT EXISTS (SELECT 1 FROM features WHERE {condition})", stale).fetchone()[0]:
+            self._db.execute(f"UPDATE features SET used = ? WHERE {condition}", (now, *stale))
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == _SCHEMA_VERSION:
+            return
+        if version != 0:
+            raise OutputError(
+                f"{self.path} was written by another version of tledge (layout {version}, expected {_SCHEMA_VERSION}).",
+                "Move it away, or point TLEDGE_CACHE_DIR elsewhere.",
+            )
+        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except TledgeError:
+            raise
+        except sqlite3.OperationalError as error:
+            hint = "Make room there, or point TLEDGE_CACHE_DIR elsewhere."
+            raise OutputError(f"The feature cache {self.path} cannot be used: {error}.", hint) from error
+        except sqlite3.DatabaseError as error:
+            hint = "Delete it: it is only a cache, and the next run fills it again."
+            raise OutputError(f"The feature cache {self.path} is damaged: {error}.", hint) from error
+
+
+def _sound(vector: bytes, checksum: int, dimension: int) -> bool:
+    return len(vector) == 4 * dimension and zlib.crc32(vector) == checksum

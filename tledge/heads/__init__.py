@@ -1,0 +1,37 @@
+"""Features → Head: one file per kind of head, one line each in `HEADS`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from tledge.errors import TledgeError
+from tledge.heads import folds, linear
+from tledge.schema import Features, LinearHead, Sample
+
+HEADS = {"linear": linear}
+
+
+def check_name(head: str) -> None:
+    """Raise TledgeError unless `head` is a kind of head."""
+    if head not in HEADS:
+        near = difflib.get_close_matches(head, HEADS, 1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Choose one of: {', '.join(HEADS)}."
+        raise TledgeError(f"There is no head called '{head}'.", hint)
+
+
+def fit(head: str, features: Features, classes: int, seed: int) -> LinearHead:
+    """Fit `head` to all rows of `features`, its regularisation chosen by cross-validation on them."""
+    return HEADS[head].fit(features.matrix, labels(features.samples), folds.assign(features.samples, seed), classes)
+
+
+def probabilities(head: str, fitted: LinearHead, matrix: np.ndarray) -> np.ndarray:
+    """Return float32 [n, classes] of `fitted`, a head of kind `head`, on `matrix` float32 [n, dimension]."""
+    return HEADS[head].probabilities(fitted, matrix)
+
+
+def labels(samples: Sequence[Sample]) -> np.ndarray:
+    """Return the labels of `samples` as int [n]."""
+    return np.array([sample.label for sample in samples], np.int64)

@@ -1,0 +1,7 @@
+"""Backbone + Head → Model: join, quantize, verify, and stamp the manifest into the file."""
+
+from tledge.model.build import build
+from tledge.model.quantize import quantize
+from tledge.model.verify import check_golden
+
+__all__ = ["build", "check_golden", "quantize"]

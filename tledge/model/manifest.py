@@ -1,0 +1,57 @@
+"""The manifest: what a model file says of itself, written into its own ONNX metadata and sealed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tledge import __version__
+from tledge.runtime import MANIFEST_KEY
+from tledge.schema import GoldenSample, Manifest
+from tledge.seal import seal
+
+if TYPE_CHECKING:
+    import onnx
+
+MANIFEST_VERSION = 1
+GOLDEN_SAMPLES = 4
+
+
+def stamp(model: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """Return the bytes of `model` with `manifest` in its metadata, sealed.
+
+    Besides the manifest, class names, preprocessing and precision stand in entries of their own, so that a program
+    without a JSON schema of ours can read them.
+    """
+    entries = {
+        MANIFEST_KEY: json.dumps(asdict(manifest), sort_keys=True),
+        "classes": json.dumps(manifest.classes),
+        "preprocess": json.dumps(asdict(manifest.preprocess), sort_keys=True),
+        "precision": manifest.precision,
+    }
+    model.producer_version = __version__
+    del model.metadata_props[:]
+    for key, value in entries.items():
+        model.metadata_props.add(key=key, value=value)
+    return seal(model.SerializeToString(deterministic=True))
+
+
+def golden_samples(images: np.ndarray, probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
+    """Return `images` uint8 [n, height, width, 3] with the `probabilities` float32 [n, classes] they must give."""
+    return tuple(
+        GoldenSample(_png(image), tuple(float(p) for p in row))
+        for image, row in zip(images, probabilities, strict=True)
+    )
+
+
+def _png(image: np.ndarray) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,35 @@
+"""Does this machine compute what the exporting machine did? Run the golden samples that the model file carries."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+
+from tledge.errors import ModelError
+from tledge.runtime import Predictor
+from tledge.schema import GoldenCheck, GoldenSample, Precision
+
+# float32 sums differ in their last bits between instruction sets; int8 rounds those bits to whole steps now and then.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "int8": 5e-2}
+
+
+def check_golden(predictor: Predictor) -> GoldenCheck:
+    """Run the golden samples of `predictor` and compare with what the file says they must give."""
+    manifest = predictor.manifest
+    if not manifest.golden:
+        raise ModelError(f"{predictor.path} carries no golden samples.", "Export it again with 'tledge export'.")
+    expected = np.array([sample.probabilities for sample in manifest.golden], np.float32)
+    found = predictor.run(np.stack([_pixels(sample) for sample in manifest.golden]))
+    flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    worst = float(np.abs(found - expected).max())
+    tolerance = TOLERANCE[manifest.precision]
+    return GoldenCheck(len(expected), worst, flips, tolerance, passed=flips == 0 and worst <= tolerance)
+
+
+def _pixels(sample: GoldenSample) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(sample.png)), formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,77 @@
+"""Pick, kernel by kernel, the compiled function from `tledge._kernels` or its twin in `tledge.reference`.
+
+By default the fastest variant that this processor can run is taken. TLEDGE_KERNELS=reference|scalar|avx2|avx512|neon in
+the environment forces one; it is read once, at the first call.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tledge import reference
+from tledge.errors import TledgeError
+
+try:
+    from tledge import _kernels
+except ImportError as error:
+    _kernels = None
+    if os.environ.get("TLEDGE_KERNELS") != "reference":
+        warnings.warn(
+            f"tledge runs without its compiled kernels ({error}): the NumPy reference gives the same pixels, slowly.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+class Variant(NamedTuple):
+    """One way to compute a kernel: its name, the instructions it needs, whether this processor has them."""
+
+    name: str
+    isa: str
+    supported: bool
+
+
+def resize(
+    image: np.ndarray, out: np.ndarray, box: reference.Box | None = None, interpolation: str = "bilinear"
+) -> None:
+    """Resample `image` to the size of `out`, antialiased, into `out`; the same bytes as Pillow's `Image.resize`.
+
+    `image` is uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous; grey is replicated into the three channels. `out` is
+    uint8 [h, w, 3], contiguous within each row, its rows any distance apart: a window of a batch will do. `box` is the
+    region to take, (x0, y0, x1, y1) in source pixels; the whole image without it. `interpolation` is "bilinear" or
+    "bicubic". The interpreter's lock is released meanwhile.
+
+    Raises TypeError on another dtype, rank or layout (nothing is ever copied to fit), ValueError on an empty image, on
+    a box that is empty or leaves the image, or on an unknown interpolation. Formula and source: `tledge.reference`.
+    """
+    implementation("resize")(image, out, box, interpolation)
+
+
+def variants(kernel: str) -> tuple[Variant, ...]:
+    """Return the variants of `kernel` that this build holds, the fastest first; the NumPy reference is the last."""
+    compiled = () if _kernels is None else _kernels.VARIANTS.get(kernel, ())
+    return (*(Variant(*row) for row in compiled), Variant("reference", "NumPy", True))
+
+
+@functools.cache
+def implementation(kernel: str, variant: str | None = None) -> Callable[..., None]:
+    """Return the function that computes `kernel`: in the `variant` named, else TLEDGE_KERNELS, else the fastest.
+
+    Raises TledgeError when that variant is not in this build or needs instructions that this processor lacks.
+    """
+    available = [each.name for each in variants(kernel) if each.supported]
+    name = variant or os.environ.get("TLEDGE_KERNELS") or available[0]
+    if name not in available:
+        raise TledgeError(
+            f"Kernel variant {name!r} of {kernel} is not available here.",
+            f"Set TLEDGE_KERNELS to one of {', '.join(available)}, or leave it unset.",
+        )
+    if name == "reference":
+        return getattr(reference, kernel)
+    return functools.partial(getattr(_kernels, kernel), variant=name)

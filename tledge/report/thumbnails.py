@@ -1,0 +1,46 @@
+"""Small pictures of samples, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tledge.errors import DataError
+from tledge.schema import Mistake
+
+SIDE = 160
+_QUALITY = 80
+
+
+def with_pictures(mistakes: Sequence[Mistake]) -> list[tuple[Mistake, str, str]]:
+    """Return (mistake, file name, data URI of its picture or nothing) for each mistake, in their order."""
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
+        pictures = list(pool.map(lambda mistake: thumbnail(mistake.path), mistakes))
+    return [(each, Path(each.path).name, picture) for each, picture in zip(mistakes, pictures, strict=True)]
+
+
+def thumbnail(path: str) -> str:
+    """Return the picture at `path` as a JPEG data URI, its longer side at most 160 pixels.
+
+    A picture that can no longer be read gives the empty string: by then the model is trained, and a picture that was
+    moved or damaged meanwhile is no reason to lose the report.
+    """
+    from tledge.preprocess import decode
+
+    try:
+        return _jpeg(decode(path))
+    except (DataError, OSError, ValueError):
+        return ""
+
+
+def _jpeg(pixels: object) -> str:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE), reducing_gap=2.0)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

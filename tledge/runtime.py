@@ -1,0 +1,106 @@
+"""The edge side: a model file in, predictions out. Needs numpy and onnxruntime, and Pillow only for picture files.
+
+from tledge.runtime import Predictor
+predictor = Predictor("model.onnx")
+predictor(["new.jpg"])[0].label
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tledge import engine, preprocess
+from tledge.errors import ModelError
+from tledge.schema import GoldenSample, Manifest, Prediction, PreprocessSpec
+from tledge.seal import check_seal
+
+MANIFEST_KEY = "tledge.manifest"
+BATCH = 16
+Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
+
+
+class Predictor:
+    """A model file, ready to run.
+
+    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core. The file is checked before it is run:
+    raises ModelError when it is not there, not ours, or changed since it was exported, EngineError when onnxruntime or
+    the provider is missing.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], *, provider: str = "auto", threads: int | None = None) -> None:
+        self.path = Path(model)
+        content = _read(self.path)
+        self.digest = check_seal(content, str(self.path))
+        self.bytes = len(content)
+        self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path))
+        self.manifest = _manifest(self.session, self.path)
+        self.provider = engine.active_provider(self.session)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities."""
+        return self.manifest.classes
+
+    def __call__(self, images: Images) -> list[Prediction]:
+        """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
+
+        Raises DataError for a picture that cannot be read.
+        """
+        listed = _listed(images)
+        rows = self.probabilities(listed)
+        names = (os.fspath(item) if isinstance(item, str | os.PathLike) else "" for item in listed)
+        return [self.prediction(name, row) for name, row in zip(names, rows, strict=True)]
+
+    def probabilities(self, images: Images) -> np.ndarray:
+        """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
+        listed = _listed(images)
+        parts = [
+            self.run(preprocess.preprocess(listed[start : start + BATCH], self.manifest.preprocess))
+            for start in range(0, len(listed), BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Return float32 [N, classes] for `batch` uint8 [N, height, width, 3], already at the model's size."""
+        return self.session.run(["probabilities"], {"image": batch})[0]
+
+    def prediction(self, path: str, row: np.ndarray) -> Prediction:
+        """Name the probabilities in `row` float32 [classes] of the picture at `path`."""
+        best = int(row.argmax())
+        named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+        return Prediction(path, self.classes[best], float(row[best]), named)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"Model file {path} cannot be read: {error.strerror}.", "Check the path.") from error
+
+
+def _manifest(session: Any, path: Path) -> Manifest:
+    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY, "")
+    try:
+        raw = json.loads(text)
+        raw["preprocess"] = PreprocessSpec(**{k: _tupled(v) for k, v in raw["preprocess"].items()})
+        raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"])) for g in raw["golden"])
+        return Manifest(**{key: _tupled(value) for key, value in raw.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        hint = "Upgrade tledge here, or export the model again."
+        raise ModelError(f"{path} holds no manifest that this version of tledge reads.", hint) from error
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listed(images: Images) -> list[Any]:
+    if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= 3):
+        return [images]
+    return list(images)
