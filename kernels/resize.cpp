@@ -5,8 +5,9 @@
 //     H[i, k] = f((k + 1/2 - c) / max(s, 1)) / (sum over k)     c = x0 + (i + 1/2) s,  s = (x1 - x0) / outputs
 //
 // and V alike down the columns; f is the triangle 1 - |t|, or the cubic of Keys with a = -1/2 (R. G. Keys, "Cubic
-// convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981, eq. 15). Weights are whole
-// multiples of 2^-22, so every variant gives the same bytes, and they, the windows and the order of the passes are
+// convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981, eq. 15). Where the height
+// loses more than twice the pixels that the width does, V goes before H: with clipping between them, the order shows.
+// Weights are whole multiples of 2^-22, so every variant gives the same bytes; they, the windows and the order are
 // those of Pillow 13's Image.resize, so these are Pillow's bytes too. tledge/reference.py says the same in NumPy.
 #include <nanobind/nanobind.h>
 
@@ -169,11 +170,6 @@ inline int32_t pair_at(const int16_t* weights) {
     return pair;
 }
 
-// Four pixels r0 g0 b0 r1 … b3 become the pairs of 16-bit numbers (r0 r1)(g0 g1)(b0 b1)(0 0) and (r2 r3)(g2 g3)(b2
-// b3)(0 0), which one multiply-add turns into sums of two taps.
-#define TLEDGE_PAIRS_01 0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1
-#define TLEDGE_PAIRS_23 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1
-
 #define TLEDGE_AVX2 __attribute__((target("avx2")))
 
 TLEDGE_AVX2 inline __m128i load_16(const uint8_t* from) {
@@ -198,7 +194,10 @@ TLEDGE_AVX2 inline void store_four_rows(__m128i bytes, size_t at, uint8_t* const
 }
 
 TLEDGE_AVX2 void across_avx2(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
-    const __m256i pairs = _mm256_setr_epi8(TLEDGE_PAIRS_01, TLEDGE_PAIRS_23);
+    // Pixels r0 g0 b0 r1 … b3 become pairs of 16-bit numbers, which one multiply-add turns into sums of two taps:
+    // (r0 r1)(g0 g1)(b0 b1)(0 0) in the lower half, (r2 r3)(g2 g3)(b2 b3)(0 0) in the upper.
+    const __m256i pairs = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1,  //
+                                           6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     for (int i = 0; i < outputs; ++i) {
         __m256i high[kBlock] = {}, low[kBlock] = {};
         size_t pixel = 3 * size_t(weights.first[i]);
@@ -249,7 +248,7 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
     down_from(x, in, weights, y, bytes, out);
 }
 
-// Across, windows are too short to fill wider registers: an AVX-512 pass was measured slower than the AVX2 one, so the
+// Across, windows are too short to fill wider registers: on Zen 4 an AVX-512 pass was slower than the AVX2 one, so the
 // avx512 variant takes that.
 #define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw")))
 

@@ -50,9 +50,8 @@ def test_tensors_come_back_with_their_shapes_strides_and_shared_storages():
     turned = tensor(FLOATS, "a", (4, 3), (1, 4))
     tail = tensor(FLOATS, "a", (2,), (1,), offset=10)
     count = tensor(np.array([7]), "b", (), ())
-    read = read_state(
-        file(state(whole=whole, turned=turned, tail=tail, count=count), ("b", np.array([7])), ("a", FLOATS)), "f"
-    )
+    code = state(whole=whole, turned=turned, tail=tail, count=count)
+    read = read_state(file(code, ("b", np.array([7])), ("a", FLOATS)), "weights.pth")
     assert np.array_equal(read["whole"], FLOATS.reshape(3, 4))
     assert np.array_equal(read["turned"], FLOATS.reshape(3, 4).T)
     assert read["turned"].flags.c_contiguous
@@ -85,19 +84,9 @@ def attacks(marker: Path) -> dict[str, bytes]:
         "a dotted path through an admitted module": b"\x80\x04\x8c\x0bcollections\x8c\x10_sys.modules.get\x93.",
         "another name of an admitted module": b"\x80\x02ctorch\nload\n.",
         "a call of a storage type": b"\x80\x02ctorch\nFloatStorage\n)R.",
-        "new attributes for the admitted function": b"\x80\x02" + TENSOR + b"}" + plain("__call__") + plain(1) + b"sb.",
-        "new slots for the admitted function": b"\x80\x02"
-        + TENSOR
-        + b"N}"
-        + plain("__doc__")
-        + plain("x")
-        + b"s\x86b.",
-        "new attributes for an admitted class": b"\x80\x02"
-        + ORDERED_DICT
-        + b"N}"
-        + plain("get")
-        + plain(1)
-        + b"s\x86b.",
+        "attributes for the admitted function": b"\x80\x02" + TENSOR + b"}" + plain("__call__") + plain(1) + b"sb.",
+        "slots for the admitted function": b"\x80\x02" + TENSOR + b"N}" + plain("__doc__") + plain("x") + b"s\x86b.",
+        "slots for an admitted class": b"\x80\x02" + ORDERED_DICT + b"N}" + plain("get") + plain(1) + b"s\x86b.",
     }
 
 

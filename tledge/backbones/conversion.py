@@ -55,7 +55,7 @@ def _result(folder: Path, name: str, child: subprocess.CompletedProcess[str]) ->
     if child.returncode == 0 and model.exists():
         return model.read_bytes()
     last_line = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    killed = "It was killed, mostly because memory ran out: have 2 GB free."
+    killed = "It was killed, mostly because memory ran out: have 3 GB free."
     untested = "These versions of tensorflow, keras and tf2onnx may not go together: try others."
     error = BackboneError(
         f"The conversion of {name} stopped with exit code {child.returncode}: {last_line}.",

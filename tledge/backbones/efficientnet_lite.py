@@ -125,9 +125,7 @@ def _blocks(variant: Variant) -> list[tuple[int, int, int, int]]:
 
 
 def _scale_width(width: int, factor: float) -> int:
-    scaled = width * factor
-    rounded = max(_WIDTH_STEP, int(scaled + _WIDTH_STEP / 2) // _WIDTH_STEP * _WIDTH_STEP)
-    return rounded if rounded >= 0.9 * scaled else rounded + _WIDTH_STEP
+    return int(width * factor + _WIDTH_STEP / 2) // _WIDTH_STEP * _WIDTH_STEP
 
 
 def _block(keras: ModuleType, x: Any, name: str, kernel: int, stride: int, expansion: int, width: int) -> Any:

@@ -30,7 +30,7 @@ def find(folder: Path, stem: str) -> KeptFile | None:
     """Return the undamaged file in `folder` that was kept as `stem`, or None."""
     for path in sorted(folder.glob(f"{stem}-*.onnx")):
         digest = _digest(path)
-        if digest is not None:
+        if digest is not None and path == _path(folder, stem, digest):
             return KeptFile(path, digest)
     return None
 
