@@ -20,25 +20,31 @@ def rename(model: Any, layers: Iterable[str]) -> None:
     A node is called after the one of `layers` that it comes from, else after its operator; the graph's own inputs and
     outputs keep their names.
     """
-    graph, layers = model.graph, frozenset(layers)
+    graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    names = {value.name: value.name for value in (*graph.input, *graph.output)}
-    ordered: list[Any] = []
-    taken: set[str] = set()
-    for node in graph.node:
-        fresh = _unused(_origin(node, constants, layers), node.op_type, taken)
-        for position, tensor in enumerate(node.input):
-            if tensor in constants and tensor not in names:
-                names[tensor] = f"{fresh}.{_role(node.op_type, position)}"
-                ordered.append(constants[tensor])
-        names.update((tensor, names.get(tensor, fresh)) for tensor in node.output)
-        node.name = fresh
+    names = _name_nodes(graph, constants, frozenset(layers))
     for node in graph.node:
         node.input[:] = [names[tensor] for tensor in node.input]
         node.output[:] = [names[tensor] for tensor in node.output]
+    # `names` keeps the order of first use.
+    ordered = [constants[tensor] for tensor in names if tensor in constants]
     for tensor in ordered:
         tensor.name = names[tensor.name]
     _replace(graph.initializer, ordered)
+
+
+def _name_nodes(graph: Any, constants: dict[str, Any], layers: frozenset[str]) -> dict[str, str]:
+    """Name the nodes of `graph`; return the new name of each tensor by its old one."""
+    names = {"": "", **{value.name: value.name for value in (*graph.input, *graph.output)}}  # "" is an input left out
+    taken: set[str] = set()
+    for node in graph.node:
+        node.name = _unused(_origin(node, constants, layers), node.op_type, taken)
+        for position, tensor in enumerate(node.input):
+            if tensor in constants:
+                names.setdefault(tensor, f"{node.name}.{_role(node.op_type, position)}")
+        for tensor in node.output:
+            names.setdefault(tensor, node.name)
+    return names
 
 
 def _origin(node: Any, constants: dict[str, Any], layers: frozenset[str]) -> str:
