@@ -28,17 +28,25 @@ Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.P
 class Predictor:
     """A model file, ready to run.
 
-    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core. The file is checked before it is run:
+    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core; `tune` are onnxruntime's
+    session config entries. The file is checked before it is run:
     raises ModelError when it is not there, not ours, or changed since it was exported, EngineError when onnxruntime or
     the provider is missing.
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        tune: dict[str, str] | None = None,
+    ) -> None:
         self.path = Path(model)
         content = _read(self.path)
         self.digest = check_seal(content, str(self.path))
         self.bytes = len(content)
-        self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path))
+        self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path), tune=tune)
         self.manifest = _manifest(self.session, self.path)
         self.provider = engine.active_provider(self.session)
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from tledge.errors import BackboneError, MissingExtra
 
 # Part of the key under which converted files are kept: raise it whenever the same network would give other bytes.
-REVISION = 1
+REVISION = 2
 MODEL_FILE, ERROR_FILE = "model.onnx", "error.json"
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx")
 # Keras must not take another engine from the user's settings, nor TensorFlow the memory of a GPU that it does not need;

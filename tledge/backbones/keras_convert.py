@@ -18,6 +18,7 @@ import numpy as np
 from tledge.backbones.conversion import ERROR_FILE, MODEL_FILE, REVISION
 from tledge.backbones.fold_batch_norm import fold_batch_norm
 from tledge.backbones.onnx_names import rename
+from tledge.backbones.transpose_first import transpose_first
 from tledge.errors import BackboneError, MissingExtra, TledgeError
 from tledge.schema import PreprocessSpec
 
@@ -72,6 +73,7 @@ def _trace(network: Any, spec: PreprocessSpec) -> Any:
 def _finish(model: Any, network: Any) -> None:
     """Settle what tf2onnx leaves open: names, the name of the batch axis, versions."""
     rename(model, [layer.name for layer in network.layers])
+    transpose_first(model)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     used = [opset for opset in model.opset_import if opset.domain == ""]

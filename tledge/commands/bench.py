@@ -15,6 +15,8 @@ from tledge.runtime import Predictor
 from tledge.schema import BenchResult, Offline, SingleStream, Verdict
 
 SCENARIOS = ("single_stream", "offline")
+# Threads that spin after a run, waiting for the next, would take the cores from the other model of a pair.
+_IN_PAIRS = {"session.force_spinning_stop": "1"}
 _BASELINE_KEYS = ("schema_version", "machine", "provider", "threads", "scenarios")
 
 
@@ -92,8 +94,9 @@ def _verdict(
         now_ = measured["single_stream"]
         return measurement.against_baseline(now_, machine.describe(), setting, baseline, against, max_regression)
     clock.tell("Comparing in pairs", 0, 0)
-    old = Predictor(baseline, provider=predictor.provider, threads=engine.threads_of(predictor.session))
-    return measurement.against_model(predictor, old, max_regression, seconds)
+    setting = {"provider": predictor.provider, "threads": engine.threads_of(predictor.session), "tune": _IN_PAIRS}
+    pair = Predictor(predictor.path, **setting), Predictor(baseline, **setting)
+    return measurement.against_model(*pair, max_regression, seconds)
 
 
 def _baseline(path: Path) -> dict[str, Any] | Path:

@@ -1,0 +1,53 @@
+"""The uint8 pixels are the first layer's quantized input, where normalisation is one affine map of the pixel.
+
+(pixel − mean) / std is what DequantizeLinear computes with scale 1 / std and zero point mean. When mean is a whole
+number in 0..255 and all channels agree, no rounding is lost by using the pixels as they are: no cast, no
+subtraction, no quantization.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tledge.schema import PreprocessSpec
+
+_NORMALISATION = ["Cast", "Sub", "Mul"]
+
+
+def overrides(model: Any, spec: PreprocessSpec) -> dict[str, list[dict[str, Any]]]:
+    """Return onnxruntime's quantization override for the normalised pixels of `model`; none where it does not apply."""
+    nodes = _normalisation(model)
+    if nodes is None or len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+        return {}
+    if not spec.mean[0].is_integer() or not 0 <= spec.mean[0] <= 255:
+        return {}
+    scale, zero_point = np.float32(1 / spec.std[0]), np.uint8(spec.mean[0])
+    return {nodes[-1].output[0]: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]}
+
+
+def use_pixels(model: Any) -> None:
+    """Feed the bytes of the quantized `model` straight to the DequantizeLinear of its normalised pixels, in place."""
+    cast, subtract, multiply = _normalisation(model)
+    (quantize,) = (node for node in model.graph.node if node.input[0] == multiply.output[0])
+    for node in model.graph.node:
+        if node.input[0] == quantize.output[0]:
+            node.input[0] = cast.input[0]
+    for node in (cast, subtract, multiply, quantize):
+        model.graph.node.remove(node)
+    used = {name for node in model.graph.node for name in node.input}
+    for constant in [each for each in model.graph.initializer if each.name not in used]:
+        model.graph.initializer.remove(constant)
+
+
+def _normalisation(model: Any) -> list[Any] | None:
+    """Return the Cast, Sub and Mul that turn the transposed input into normalised pixels."""
+    name, found = model.graph.input[0].name, []
+    for op_type in ("Transpose", *_NORMALISATION):
+        readers = [node for node in model.graph.node if name in node.input]
+        if len(readers) != 1 or readers[0].op_type != op_type:
+            return None
+        found.append(readers[0])
+        name = readers[0].output[0]
+    return found[1:]
