@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tledge import machine
 
 Spread = tuple[float, float, float]
+_RESULTS = "benchmarks/results"
 
 
 def interleave(callables: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -47,10 +49,33 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> Spread:
     return statistics.median(ratios), ratios[low], ratios[len(ratios) - 1 - low]
 
 
-def claim(text: str, spread: Spread, bar: float) -> dict[str, Any]:
-    """Return one entry of a document: it holds when even the low end of `spread` reaches `bar`."""
-    median, low, high = (round(value, 3) for value in spread)
-    return {"claim": text, "ratio": median, "low": low, "high": high, "bar": bar, "holds": low >= bar}
+def spread(values: Iterable[float], middle: Callable[[list[float]], float] = statistics.median) -> Spread:
+    """Return the `middle` of `values`, the smallest and the largest."""
+    listed = [float(value) for value in values]
+    return middle(listed), min(listed), max(listed)
+
+
+def claim(
+    text: str,
+    found: Spread,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    kind: Literal["ratio", "value"] = "value",
+) -> dict[str, Any]:
+    """Return one entry of a document; without a bar it only states, and `bar` and `holds` are None.
+
+    A value holds when it reaches the bar itself: low and high tell how its repetitions spread. A ratio holds when the
+    worse end of its interval does.
+    """
+    middle, low, high = found
+    bar, holds = None, None
+    if at_least is not None:
+        bar, holds = at_least, (low if kind == "ratio" else middle) >= at_least
+    elif at_most is not None:
+        bar, holds = at_most, (high if kind == "ratio" else middle) <= at_most
+    figures = {kind: round(middle, 4), "low": round(low, 4), "high": round(high, 4)}
+    return {"claim": text, **figures, "bar": bar, "holds": holds}
 
 
 def document(name: str, claims: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
@@ -65,9 +90,13 @@ def document(name: str, claims: Sequence[dict[str, Any]], seconds: float) -> dic
 
 
 def commit() -> str:
-    """Return the commit of this checkout, with "+" behind it where files differ from it; "unknown" outside of git."""
+    """Return the commit of this checkout, with "+" behind it where files differ from it; "unknown" outside of git.
+
+    Kept results do not count: writing them would make every later measurement look like one of other code.
+    """
     try:
-        return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain") else "")
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--", ":/", f":(top,exclude){_RESULTS}") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -77,13 +106,26 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def show(result: dict[str, Any], as_json: bool) -> None:
+def machine_slug(facts: Mapping[str, Any]) -> str:
+    """Return a short folder name for the machine that `machine.describe` described, such as amd-epyc-2c."""
+    name = re.sub(r"\((r|tm)\)|@.*|\b(cpu|processor|\d+-core)\b", " ", str(facts["cpu"]).lower())
+    words = re.findall(r"[a-z0-9]+", name)
+    return "-".join([*words[:4], f"{facts['cores']}c"])
+
+
+def show(result: Mapping[str, Any], as_json: bool) -> None:
     """Print the document as JSON, or one line for each claim; progress belongs on stderr."""
     if as_json:
         json.dump(result, sys.stdout, indent=2)
         print()
         return
     for each in result["claims"]:
-        value, verdict = each.get("ratio", each.get("value")), "holds" if each["holds"] else "DOES NOT HOLD"
-        spread = f"{each['low']:.2f} to {each['high']:.2f}"
-        print(f"{value:8.2f}  ({spread}, bar {each['bar']:g}: {verdict})  {each['claim']}")
+        print(_line(each))
+
+
+def _line(each: Mapping[str, Any]) -> str:
+    value = each.get("ratio", each.get("value"))
+    verdict = {True: "holds", False: "DOES NOT HOLD", None: "stated"}[each["holds"]]
+    bar = "" if each["bar"] is None else f"bar {each['bar']:g}"
+    between = "" if each["low"] == each["high"] else f"{each['low']:.4g} to {each['high']:.4g}"
+    return f"{value:8.4g}  {between:18}  {bar:8}  {verdict:13}  {each['claim']}"

@@ -8,13 +8,13 @@ Both start from decoded pixels in their own memory: Pillow returns a new image, 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import measure
+from benchmarks import measure, script
 from tledge import native
 
 BAR, PORTABLE_BAR = 2.0, 1.0
@@ -59,7 +59,7 @@ def _repeat(call: Callable[[], object]) -> Callable[[], None]:
     return calls
 
 
-def claims() -> Iterator[dict[str, object]]:
+def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield one claim for each variant, source size, channels and interpolation.
 
     The portable code, which only a processor without vector units of ours runs, need not be slower than Pillow.
@@ -72,18 +72,9 @@ def claims() -> Iterator[dict[str, object]]:
         for name in list(seconds)[1:]:
             bar = PORTABLE_BAR if name == "scalar" else BAR
             text = f"{name}: {bar:g} times Pillow's speed, {interpolation}, {colour} {width}x{height} to 224x224"
-            yield measure.claim(text, measure.ratio(seconds["Pillow"], seconds[name]), bar)
-
-
-def main() -> None:
-    """Run the benchmark and print its document."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.resize", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    arguments = parser.parse_args()
-    start = time.perf_counter()
-    found = list(claims())
-    measure.show(measure.document("resize", found, time.perf_counter() - start), arguments.json)
+            found = measure.ratio(seconds["Pillow"], seconds[name])
+            yield measure.claim(text, found, at_least=bar, kind="ratio")
 
 
 if __name__ == "__main__":
-    main()
+    script.main("resize", __doc__, claims)

@@ -1,6 +1,7 @@
 """tledge: from a folder of labelled photos to a verified, quantized model file on an edge box.
 
-Each command of the command line is a function here by the same name; nothing heavy is imported until one is called.
+Each command of the command line is a function here by the same name (but for `list_backbones`, since `backbones` is a
+package); nothing heavy is imported until one is called.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "tledge.commands.train",
+    "replay": "tledge.commands.train",
     "export": "tledge.commands.export",
     "evaluate": "tledge.commands.evaluate",
     "predict": "tledge.commands.predict",
     "verify": "tledge.commands.verify",
     "bench": "tledge.commands.bench",
+    "list_backbones": "tledge.commands.backbones",
     "cache_info": "tledge.commands.cache",
     "cache_verify": "tledge.commands.cache",
     "cache_prune": "tledge.commands.cache",

@@ -6,11 +6,12 @@ Training, serving and measuring open their sessions here, so that all three run 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tledge import machine
-from tledge.errors import EngineError, ModelError
+from tledge.errors import EngineError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -38,40 +39,34 @@ def open_session(
 
     `provider` is cpu, cuda, tensorrt or auto (cuda where it is active, else cpu); `tune` are session config entries.
     The CUDA and TensorRT paths have not been run by this project yet: it was built on machines without a GPU.
-    Raises EngineError when onnxruntime is missing or the provider is not active, ModelError when the graph does not load.
+    `name` is what to call the model in errors. Raises EngineError when onnxruntime is missing or the provider not
+    active, ModelError when the graph does not load.
     """
     ort = _onnxruntime()
     wanted = _resolve(provider, ort)
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads or machine.cores()
-    options.inter_op_num_threads = 1
-    for key, value in (tune or {}).items():
-        options.add_session_config_entry(key, value)
-    source = model if isinstance(model, bytes) else str(model)
+    source, what = model if isinstance(model, bytes) else str(model), name or "The model"
+    options = _options(ort, threads or machine.cores(), tune or {})
     try:
-        session = ort.InferenceSession(source, options, providers=list(_PROVIDERS[wanted]))
-    except Exception as error:  # onnxruntime's exception classes share no base but Exception
-        what = name or (str(model) if isinstance(model, Path) else "The model")
-        raise ModelError(
-            f"{what} cannot be loaded by onnxruntime: {_first_line(error)}.", "Export it again."
-        ) from error
-    if session.get_providers()[0] != _PROVIDERS[wanted][0]:
-        if provider == "auto":
-            return open_session(model, provider="cpu", threads=threads, name=name, tune=tune)
-        raise _not_active(wanted, ort)
-    return session
+        return _start(ort, source, options, wanted, what)
+    except EngineError:
+        if provider != "auto":
+            raise
+    return _start(ort, source, options, "cpu", what)
+
+
+def check(provider: str) -> None:
+    """Raise EngineError unless `provider` is one that the installed onnxruntime was built with, or auto."""
+    _resolve(provider, _onnxruntime())
 
 
 def resolve(provider: str, model: Path) -> str:
-    """Return which provider `model` would really run on; only `auto` can give another name than it was given.
+    """Return which provider `model` really runs on; only `auto` can give another name than it was given.
 
-    Raises EngineError when the provider is not part of the installed onnxruntime.
+    Raises EngineError when the provider is not active, also where nothing is left to compute.
     """
-    wanted = _resolve(provider, _onnxruntime())
-    if provider != "auto" or wanted == "cpu":
-        return wanted
-    return active_provider(open_session(model, provider="auto"))
+    if _resolve(provider, _onnxruntime()) == "cpu":
+        return "cpu"
+    return active_provider(open_session(model, provider=provider))
 
 
 def active_provider(session: onnxruntime.InferenceSession) -> str:
@@ -109,6 +104,8 @@ _BOTH_WHEELS = (
 
 
 def _onnxruntime() -> Any:
+    # From 1.31 on it would keep an identifier of this device in the user's home, and report over the network.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime as ort
 
@@ -121,9 +118,33 @@ def _onnxruntime() -> Any:
     return ort
 
 
+def _options(ort: Any, threads: int, tune: dict[str, str]) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    for key, value in tune.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _start(ort: Any, source: bytes | str, options: Any, provider: str, what: str) -> Any:
+    """Open a session on `provider`. Raises EngineError when that is not what it runs on, ModelError on the CPU."""
+    try:
+        # onnxruntime's own fallback would go on with the CPU, and say so on standard output.
+        session = ort.InferenceSession(source, options, providers=list(_PROVIDERS[provider]), enable_fallback=False)
+    except Exception as error:  # onnxruntime's exception classes share no base but Exception
+        if provider == "cpu":
+            raise ModelError(f"{what} cannot be loaded: {_first_line(error)}.", "Export it again.") from error
+        raise _not_active(provider, ort, f"{what}: {_first_line(error)}") from error
+    if session.get_providers()[0] != _PROVIDERS[provider][0]:
+        raise _not_active(provider, ort)
+    return session
+
+
 def _resolve(provider: str, ort: Any) -> str:
     if provider not in PROVIDERS:
-        raise EngineError(f"Provider must be one of {', '.join(PROVIDERS)}, got '{provider}'.")
+        raise EngineError(f"There is no provider called '{provider}'.", did_you_mean(provider, PROVIDERS))
     available = ort.get_available_providers()
     if provider == "auto":
         provider = "cuda" if _PROVIDERS["cuda"][0] in available else "cpu"
@@ -134,11 +155,12 @@ def _resolve(provider: str, ort: Any) -> str:
     return provider
 
 
-def _not_active(provider: str, ort: Any) -> EngineError:
+def _not_active(provider: str, ort: Any, reason: str = "") -> EngineError:
     names = {names[0]: short for short, names in _PROVIDERS.items()}
     available = ", ".join(names[full] for full in ort.get_available_providers() if full in names)
+    because = f" ({reason})" if reason else ""
     return EngineError(
-        f"Provider '{provider}' is not active in this onnxruntime {ort.__version__} (built in: {available}).",
+        f"Provider '{provider}' is not active in this onnxruntime {ort.__version__}, built with {available}{because}.",
         "Install 'tledge[gpu]' alone, check the driver, or use '--provider cpu'; 'tledge doctor' explains.",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class TledgeError(Exception):
     """State what must hold and what was found (`message`), and what to do about it (`hint`).
@@ -52,3 +54,13 @@ class CheckFailed(TledgeError):
     """A check that the user asked for (parity, budget, regression) did not pass; nothing was written."""
 
     exit_code = 1
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a hint for an unknown `name`: the nearest of `choices` if one is near, and all of them."""
+    import difflib  # only errors need it
+
+    choices = tuple(choices)
+    near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+    question = f"Did you mean {near[0]}? " if near else ""
+    return f"{question}There are: {', '.join(choices)}."

@@ -29,6 +29,9 @@ except ImportError as error:
         )
 
 
+KERNELS = ("resize",)
+
+
 class Variant(NamedTuple):
     """One way to compute a kernel: its name, the instructions it needs, whether this processor has them."""
 
@@ -61,7 +64,18 @@ def variants(kernel: str) -> tuple[Variant, ...]:
 
 @functools.cache
 def implementation(kernel: str, variant: str | None = None) -> Callable[..., None]:
-    """Return the function that computes `kernel`: in the `variant` named, else TLEDGE_KERNELS, else the fastest.
+    """Return the function that computes `kernel`: in the `variant` named, else in the one that is `chosen`.
+
+    Raises TledgeError when that variant is not in this build or needs instructions that this processor lacks.
+    """
+    name = chosen(kernel, variant)
+    if name == "reference":
+        return getattr(reference, kernel)
+    return functools.partial(getattr(_kernels, kernel), variant=name)
+
+
+def chosen(kernel: str, variant: str | None = None) -> str:
+    """Return the name of the variant that computes `kernel`: the one given, else TLEDGE_KERNELS, else the fastest.
 
     Raises TledgeError when that variant is not in this build or needs instructions that this processor lacks.
     """
@@ -72,6 +86,4 @@ def implementation(kernel: str, variant: str | None = None) -> Callable[..., Non
             f"Kernel variant {name!r} of {kernel} is not available here.",
             f"Set TLEDGE_KERNELS to one of {', '.join(available)}, or leave it unset.",
         )
-    if name == "reference":
-        return getattr(reference, kernel)
-    return functools.partial(getattr(_kernels, kernel), variant=name)
+    return name

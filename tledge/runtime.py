@@ -10,28 +10,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from tledge import engine, preprocess
 from tledge.errors import ModelError
-from tledge.schema import GoldenSample, Manifest, Prediction, PreprocessSpec
+from tledge.schema import Fit, GoldenSample, Interpolation, Manifest, Precision, Prediction, PreprocessSpec
 from tledge.seal import check_seal
 
 MANIFEST_KEY = "tledge.manifest"
+MANIFEST_VERSION = 1
 BATCH = 16
+_PLAIN = {"str": str, "int": int, "float": int | float, "tuple[str, ...]": tuple}
 Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
 
 
 class Predictor:
     """A model file, ready to run.
 
-    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core; `tune` are onnxruntime's
-    session config entries. The file is checked before it is run:
-    raises ModelError when it is not there, not ours, or changed since it was exported, EngineError when onnxruntime or
-    the provider is missing.
+    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core; `tune` are onnxruntime's session
+    config entries. The file is checked before it is run: raises ModelError when it is not there, not ours, changed
+    since it was exported, or does not fit its own manifest, EngineError when onnxruntime or the provider is missing.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Predictor:
     def __call__(self, images: Images) -> list[Prediction]:
         """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
 
-        Raises DataError for a picture that cannot be read.
+        Raises DataError for a picture that cannot be read, TypeError for an array of another type or shape.
         """
         listed = _listed(images)
         rows = self.probabilities(listed)
@@ -94,14 +96,55 @@ def _read(path: Path) -> bytes:
 
 def _manifest(session: Any, path: Path) -> Manifest:
     text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY, "")
+    hint = "Upgrade tledge here, or export the model again."
     try:
-        raw = json.loads(text)
-        raw["preprocess"] = PreprocessSpec(**{k: _tupled(v) for k, v in raw["preprocess"].items()})
-        raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"])) for g in raw["golden"])
-        return Manifest(**{key: _tupled(value) for key, value in raw.items()})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        hint = "Upgrade tledge here, or export the model again."
+        manifest = _parsed(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} holds no manifest that this version of tledge reads.", hint) from error
+    if not _fits(manifest, session):
+        raise ModelError(f"The graph in {path} takes or gives other arrays than its manifest says.", hint)
+    return manifest
+
+
+def _parsed(text: str) -> Manifest:
+    raw = json.loads(text)
+    if raw["schema_version"] != MANIFEST_VERSION:
+        raise ValueError("another version of the manifest")
+    raw["preprocess"] = PreprocessSpec(**{k: _tupled(v) for k, v in raw["preprocess"].items()})
+    raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"])) for g in raw["golden"])
+    manifest = Manifest(**{key: _tupled(value) for key, value in raw.items()})
+    _check_types(manifest)
+    _check_types(manifest.preprocess)
+    _check_words(manifest)
+    return manifest
+
+
+def _check_types(document: Manifest | PreprocessSpec) -> None:
+    for field in fields(document):
+        value = getattr(document, field.name)
+        if not isinstance(value, _PLAIN.get(field.type, object)):
+            raise TypeError(f"'{field.name}' is {value!r}")
+
+
+def _check_words(manifest: Manifest) -> None:
+    spec = manifest.preprocess
+    known = (
+        (manifest.precision, get_args(Precision)),
+        (spec.fit, get_args(Fit)),
+        (spec.interpolation, get_args(Interpolation)),
+    )
+    if any(word not in words for word, words in known):
+        raise ValueError("an unknown word")
+    if any(not isinstance(name, str) for name in manifest.classes):
+        raise TypeError("class names are text")
+
+
+def _fits(manifest: Manifest, session: Any) -> bool:
+    inputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_inputs()}
+    outputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_outputs()}
+    image = ("tensor(uint8)", [manifest.preprocess.height, manifest.preprocess.width, 3])
+    rows = ("tensor(float)", [len(manifest.classes)])
+    return inputs == {"image": image} and outputs == {"probabilities": rows}
 
 
 def _tupled(value: Any) -> Any:

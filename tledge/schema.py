@@ -213,7 +213,10 @@ class SampleCounts:
 
 @dataclass(frozen=True, slots=True)
 class CacheCounts:
-    """How many feature rows came from the cache (`hits`) and how many the backbone had to compute (`misses`)."""
+    """How many pictures the backbone had to compute (`misses`), and how many were there already (`hits`).
+
+    Equal files are computed once: the first may be a miss, the others are hits.
+    """
 
     hits: int
     misses: int

@@ -38,7 +38,8 @@ def check_seal(sealed: bytes, name: str) -> str:
                 f"{name} was changed or cut short after it was exported.", "Export it again with 'tledge export'."
             )
         raise ModelError(
-            f"{name} was not exported by tledge.", "Make a model with 'tledge train', then 'tledge export'."
+            f"{name} was not exported by tledge, or was cut short.",
+            "Make a model with 'tledge train', then 'tledge export'.",
         )
     expected, found = tail[len(_TAIL_START) :].decode("ascii", "replace"), hashlib.sha256(body).hexdigest()
     if expected != found:

@@ -29,6 +29,7 @@ Provider = Annotated[str, typer.Option(help="Where onnxruntime runs: cpu, cuda, 
 Model = Annotated[
     Path, typer.Argument(help="A model file made by 'tledge export' or 'tledge train'.", metavar="M.onnx")
 ]
+Data = typer.Argument(help="A folder of pictures: class/… or train|val|test/class/….", metavar="DATA")
 Strict = Annotated[bool, typer.Option("--strict", help="A file that cannot be used is an error, not a note.")]
 
 
@@ -57,9 +58,7 @@ def _tledge(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
-    data: Annotated[
-        Path | None, typer.Argument(help="A folder of pictures: class/… or train|val|test/class/….")
-    ] = None,
+    data: Annotated[Path | None, Data] = None,
     backbone: Annotated[str | None, typer.Option(help="The frozen network; 'tledge backbones' lists them.")] = None,
     head: Annotated[str | None, typer.Option(help="The kind of head to fit: linear.")] = None,
     test_data: Annotated[Path | None, typer.Option(help="A folder of pictures to test on, class/….")] = None,
@@ -81,7 +80,8 @@ def train(
     """Train a head on the pictures in DATA, and write a run folder with a model, figures and a report."""
     with Session(json, verbose) as session:
         from tledge.cli import render
-        from tledge.commands import train as command
+        from tledge.commands.train import replay
+        from tledge.commands.train import train as command
         from tledge.errors import TledgeError
 
         given = {
@@ -94,11 +94,11 @@ def train(
             "strict": strict,
             "provider": provider,
         }
-        arguments = command.replay(config) if config else {}
+        arguments = replay(config) if config else {}
         arguments |= {key: value for key, value in given.items() if value is not None}
         if "data" not in arguments:
-            raise TledgeError("A folder of pictures is missing.", "tledge train DATA --out RUN")
-        result = command.train(arguments.pop("data"), out, **arguments, force=force, on_progress=session.progress)
+            raise TledgeError("A folder of pictures must be named, found none.", "Type 'tledge train DATA --out RUN'.")
+        result = command(arguments.pop("data"), out, **arguments, force=force, on_progress=session.progress)
         session.show(result, render.train)
 
 
@@ -139,7 +139,7 @@ def export(
 @app.command()
 def evaluate(
     model: Model,
-    data: Annotated[Path, typer.Argument(help="A folder of labelled pictures, class/….")],
+    data: Annotated[Path, Data],
     provider: Provider = "auto",
     strict: Strict = False,
     json: Json = False,
@@ -213,7 +213,7 @@ def bench(
             threads=threads,
             seconds=seconds,
             against=against,
-            max_regression=render.share(max_regression),
+            max_regression=_share(max_regression),
             save=save,
             force=force,
             on_progress=session.progress,
@@ -223,15 +223,24 @@ def bench(
             session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
 
 
+def _share(text: str) -> float:
+    from tledge.errors import TledgeError
+
+    number = text.strip().removesuffix("%")
+    try:
+        return float(number) / (100 if number != text.strip() else 1)
+    except ValueError as error:
+        raise TledgeError(f"A share must be a number like 5% or 0.05, got '{text}'.") from error
+
+
 @app.command()
 def backbones(json: Json = False, verbose: Verbose = False) -> None:
     """List the networks that can be trained on, and whether their weights are here."""
     with Session(json, verbose) as session:
-        from tledge.backbones import describe
         from tledge.cli import render
-        from tledge.schema import BackbonesResult
+        from tledge.commands.backbones import list_backbones as command
 
-        session.show(BackbonesResult(1, tuple(describe())), render.backbones)
+        session.show(command(), render.backbones)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 
 class Bar:
-    """Shows one stage at a time on `stream`; call it with (words, done, total), total 0 for a stage of unknown length."""
+    """Shows one stage at a time on `stream`; call it with (words, done, total), total 0 where nobody knows."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -47,19 +47,33 @@ class Bar:
         self._progress.stop()
 
 
-class _Quiet:
+class Lines:
+    """Writes the words of each stage on `stream`, once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._words = stream, ""
+
+    def __call__(self, words: str, done: int, total: int) -> None:
+        if words != self._words:
+            self._stream.write(f"{words}\n")
+        self._words = words
+
+    def close(self) -> None:
+        """Leave the lines where they are."""
+
+
+class Quiet:
+    """Shows nothing."""
+
     def __call__(self, words: str, done: int, total: int) -> None:
         pass
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
-def show(stream: TextIO) -> Bar:
-    """Return a progress bar on `stream`."""
-    return Bar(stream)
-
-
-def quiet() -> _Quiet:
-    """Return a listener that shows nothing."""
-    return _Quiet()
+def choose(stream: TextIO, *, moving: bool, verbose: bool) -> Bar | Lines | Quiet:
+    """Return what shows progress on `stream`: a bar where things may move, lines to say more, or nothing."""
+    if moving:
+        return Bar(stream)
+    return Lines(stream) if verbose else Quiet()

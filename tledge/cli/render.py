@@ -6,7 +6,6 @@ import shlex
 from typing import Any
 
 from tledge.cli.session import printable
-from tledge.errors import TledgeError
 from tledge.schema import (
     BackbonesResult,
     BenchResult,
@@ -72,7 +71,7 @@ def evaluate(result: EvaluateResult, console: Any) -> None:
 
 def predict(result: PredictResult, console: Any) -> None:
     """Show one line per picture."""
-    rows = [(printable(p.path), printable(p.label), f"{p.probability:.1%}") for p in result.predictions]
+    rows = [(p.path, p.label, f"{p.probability:.1%}") for p in result.predictions]
     if rows:
         _table(console, ("picture", "label", "probability"), rows)
     _problems(console, result.skipped, "Not read")
@@ -92,7 +91,7 @@ def verify(result: VerifyResult, console: Any) -> None:
         ),
         ("run on", f"{result.provider} {' '.join(result.instruction_sets)}"),
     ]
-    _table(console, (printable(result.model), ""), rows)
+    _table(console, (result.model, ""), rows)
     _line(console, verdict)
 
 
@@ -146,7 +145,8 @@ def cache(result: CacheResult, console: Any) -> None:
     rows.append(("converted backbones", str(result.backbones), _size(result.backbone_bytes)))
     _table(console, ("kept", "number", "size"), rows)
     if result.checked or result.dropped:
-        _line(console, f"{result.checked} checked, {result.dropped} dropped ({_size(result.dropped_bytes)} freed)")
+        freed = f" ({_size(result.dropped_bytes)} freed)" if result.dropped_bytes else ""
+        _line(console, f"{result.checked} checked, {result.dropped} dropped{freed}")
     _line(console, f"{result.folder}: {_size(result.bytes)} on disk")
 
 
@@ -168,22 +168,8 @@ def doctor(result: DoctorResult, console: Any) -> None:
     _line(console, "Everything is in order." if result.passed else f"{len(result.problems)} to mend.")
 
 
-def share(text: str) -> float:
-    """Return a share like '5%' or '0.05' as a fraction. Raises TledgeError when it is neither."""
-    try:
-        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if value < 0:
-        raise TledgeError(f"A share must be like 5% or 0.05, got '{text}'.")
-    return value
-
-
 def _metrics(console: Any, metrics: Metrics) -> None:
-    rows = [
-        (printable(c.name), f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support))
-        for c in metrics.per_class
-    ]
+    rows = [(c.name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)) for c in metrics.per_class]
     _table(console, ("class", "precision", "recall", "f1", "pictures"), rows)
     _line(
         console,
@@ -203,11 +189,11 @@ def _table(console: Any, titles: tuple[str, ...], rows: list[tuple[str, ...]]) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, show_header=any(titles))
     for title in titles:
-        table.add_column(Text(title), overflow="fold")
+        table.add_column(Text(printable(title)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 

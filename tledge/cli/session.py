@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +18,11 @@ from tledge.errors import CheckFailed, OutputError, TledgeError
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
+# What a machine may answer to any program at any moment; every other OSError that comes this far is a bug.
+_OUT_OF_OUR_HANDS = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENFILE")
+}
+_PLAIN_WIDTH = 4000  # no table is folded into a file or a pipe
 
 
 class Session:
@@ -36,54 +43,57 @@ class Session:
         return self
 
     def progress(self, words: str, done: int, total: int) -> None:
-        """Show that `done` of `total` things are behind us: a bar on a terminal, nothing elsewhere."""
+        """Show that `done` of `total` things are behind us: a bar on a terminal, with `-v` a line for each stage."""
         if self._progress is None:
-            from tledge.cli.progress import quiet, show
+            from tledge.cli import progress
 
-            self._progress = quiet() if self.json or not _interactive() else show(sys.stderr)
+            moving = _interactive() and sys.stderr.isatty() and not self.json
+            self._progress = progress.choose(sys.stderr, moving=moving, verbose=self.verbose)
         self._progress(words, done, total)
 
     def show(self, document: Any, render: Callable[[Any, Any], None]) -> None:
         """Print `document`: as JSON, or through `render(document, console)`."""
         self._close()
-        if self.json:
-            sys.stdout.write(documents.to_json(document))
-            return
-        from rich.console import Console
-
-        plain = not _interactive()
-        render(
-            document, Console(highlight=False, no_color=plain, soft_wrap=True, force_terminal=False if plain else None)
-        )
+        try:
+            if self.json:
+                sys.stdout.write(documents.to_json(document))
+            else:
+                render(document, _console())
+            sys.stdout.flush()
+        except OSError as error:
+            _drop_output()
+            if isinstance(error, BrokenPipeError):
+                raise typer.Exit(_BROKEN_PIPE) from error
+            raise OutputError(f"Standard output cannot be written: {error.strerror}.", "Make room there.") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
         if error is None:
-            sys.stdout.flush()
             raise typer.Exit(self.exit_code)
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
-            raise typer.Exit(_BROKEN_PIPE)
         if isinstance(error, KeyboardInterrupt):
-            self._say("Interrupted. What was extracted is kept; run it again to go on from there.", _INTERRUPTED)
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
-            error = OutputError(
-                f"{error.filename or 'A file'} cannot be used: {error.strerror}.", "Check space and rights."
-            )
+            _say("Interrupted. What was extracted is kept; run it again to go on from there.")
+            raise typer.Exit(_INTERRUPTED)
+        if isinstance(error, OSError) and error.errno in _OUT_OF_OUR_HANDS:
+            what = error.filename or "A file"
+            error = OutputError(f"{what} cannot be used: {error.strerror}.", "Check space and rights.")
         if isinstance(error, TledgeError):
-            if self.verbose:
-                logging.getLogger("tledge").info("traceback", exc_info=error)
-            self._say(f"error: {error}", error.exit_code, error)
+            self._explain(error)
+            raise typer.Exit(error.exit_code)
 
-    def _say(self, line: str, exit_code: int, error: TledgeError | None = None) -> None:
-        sys.stderr.write(printable(" ".join(line.split())) + "\n")
-        if self.json and error:
+    def _explain(self, error: TledgeError) -> None:
+        if self.verbose:
+            logging.getLogger("tledge").info("traceback", exc_info=error)
+        _say(f"error: {error}")
+        if self.json:
             kind = "check_failed" if isinstance(error, CheckFailed) else "bad_input"
-            said = {"kind": kind, "message": error.message, "hint": error.hint, "exit_code": exit_code}
-            sys.stdout.write(documents.dumps({"error": said}))
-        raise typer.Exit(exit_code)
+            said = {"kind": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            try:
+                sys.stdout.write(documents.dumps({"error": said}))
+                sys.stdout.flush()
+            except OSError:
+                _drop_output()
 
     def _close(self) -> None:
         if self._progress is not None:
@@ -93,6 +103,8 @@ class Session:
 
 def run_app(app: typer.Typer) -> None:
     """Run `app` on the process's arguments, and exit."""
+    sys.stdout = sys.stdout or _nowhere()  # closed by whoever started us
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
@@ -104,6 +116,33 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
+def _console() -> Any:
+    from rich.console import Console
+
+    if _interactive():
+        console = Console(highlight=False, soft_wrap=True)
+    else:
+        console = Console(highlight=False, soft_wrap=True, no_color=True, force_terminal=False, width=_PLAIN_WIDTH)
+    console.on_broken_pipe = _broken_pipe  # rich would exit 1, which here means that a check has failed
+    return console
+
+
+def _broken_pipe() -> None:
+    raise BrokenPipeError
+
+
 def _interactive() -> bool:
-    quiet = "NO_COLOR" in os.environ or "CI" in os.environ
-    return sys.stdout.isatty() and not quiet
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(printable(" ".join(line.split())) + "\n")
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, or Python fails once more on it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _nowhere() -> Any:
+    return Path(os.devnull).open("w")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from tledge import __version__, documents, engine, machine, measurement, places
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
-from tledge.errors import TledgeError
+from tledge.errors import TledgeError, did_you_mean
 from tledge.runtime import Predictor
 from tledge.schema import BenchResult, Offline, SingleStream, Verdict
 
@@ -18,6 +19,8 @@ SCENARIOS = ("single_stream", "offline")
 # Threads that spin after a run, waiting for the next, would take the cores from the other model of a pair.
 _IN_PAIRS = {"session.force_spinning_stop": "1"}
 _BASELINE_KEYS = ("schema_version", "machine", "provider", "threads", "scenarios")
+_BASELINE_FIGURES = ("p50_ms", "p50_low_ms", "p50_high_ms")
+_MOST_THREADS = 64  # or one per core, if there are more
 
 
 def bench(
@@ -39,10 +42,11 @@ def bench(
     the verdict is a regression when latency grew by more than the share `max_regression`. `save` keeps the document.
     Raises TledgeError for an unknown scenario, a model or baseline that cannot be used, or a `save` that is taken.
     """
-    _check(scenarios, seconds, threads)
+    _check(scenarios, seconds, threads, max_regression)
+    model, save = places.at(model), places.at(save) if save else None
     if save:
-        places.check_free(Path(save), force=force)
-    baseline = _baseline(Path(against)) if against else None
+        places.check_free_file(save, force=force)
+    baseline = _baseline(places.at(against)) if against else None
     clock = Clock(on_progress)
     start = time.perf_counter()
     predictor = Predictor(model, provider=provider, threads=threads)
@@ -69,7 +73,7 @@ def bench(
         verdict=_verdict(predictor, baseline, measured, str(against), max_regression, seconds, clock),
     )
     if save:
-        places.write_whole(Path(save), documents.to_json(result).encode())
+        places.write_whole(save, documents.to_json(result).encode())
     return result
 
 
@@ -104,18 +108,26 @@ def _baseline(path: Path) -> dict[str, Any] | Path:
     if path.suffix.lower() != ".json":
         return path
     document = documents.read(path, "bench document", _BASELINE_KEYS)
-    if "single_stream" not in document["scenarios"]:
+    single = document["scenarios"].get("single_stream") if isinstance(document["scenarios"], dict) else None
+    figures = [single.get(key) for key in _BASELINE_FIGURES] if isinstance(single, dict) else [None]
+    sound = isinstance(document["machine"], dict) and all(isinstance(f, float | int) and f > 0 for f in figures)
+    if not sound:
         raise TledgeError(
             f"{path} holds no single_stream figures to compare with.", "Save it again with 'tledge bench --save'."
         )
     return document
 
 
-def _check(scenarios: Sequence[str], seconds: float, threads: int | None) -> None:
-    unknown = [name for name in scenarios if name not in SCENARIOS]
-    if unknown or not scenarios:
-        raise TledgeError(f"Scenario must be one of {', '.join(SCENARIOS)}, got '{', '.join(unknown)}'.")
-    if seconds <= 0:
-        raise TledgeError(f"Seconds must be above 0, got {seconds:g}.")
-    if threads is not None and threads < 1:
-        raise TledgeError(f"Threads must be at least 1, got {threads}.")
+def _check(scenarios: Sequence[str], seconds: float, threads: int | None, max_regression: float) -> None:
+    for name in scenarios:
+        if name not in SCENARIOS:
+            raise TledgeError(f"There is no scenario called '{name}'.", did_you_mean(name, SCENARIOS))
+    if not scenarios:
+        raise TledgeError("At least one scenario is needed, found none.", did_you_mean("", SCENARIOS))
+    if not 0 < seconds < math.inf:
+        raise TledgeError(f"Seconds must be above 0 and finite, got {seconds:g}.")
+    if not 0 <= max_regression < math.inf:
+        raise TledgeError(f"The largest regression must be a share of 0 or more, got {max_regression:g}.")
+    most = max(_MOST_THREADS, machine.cores())
+    if threads is not None and not 1 <= threads <= most:
+        raise TledgeError(f"Threads must be between 1 and {most}, got {threads}.")

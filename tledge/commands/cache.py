@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from tledge import places
 from tledge.errors import TledgeError
@@ -27,7 +28,7 @@ def cache_verify() -> CacheResult:
 
 def cache_prune(max_size: str | int) -> CacheResult:
     """Drop the least recently used feature vectors until they take at most `max_size`, bytes or like '500M', '2G'."""
-    limit = max_size if isinstance(max_size, int) else _bytes(max_size)
+    limit = _bytes(str(max_size))
     with FeatureStore(places.cache_dir()) as store:
         dropped, dropped_bytes = store.prune(limit)
         return _document(store, dropped=dropped, dropped_bytes=dropped_bytes)
@@ -35,14 +36,23 @@ def cache_prune(max_size: str | int) -> CacheResult:
 
 def _document(store: FeatureStore, **counts: int) -> CacheResult:
     folder = store.path.parent
-    graphs = [file.stat().st_size for file in (folder / "backbones").glob("*.onnx")]
+    graphs = [_size(file) for file in (folder / "backbones").glob("*.onnx")]
     spaces = tuple(CacheSpace(*row) for row in store.summary())
-    total = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    total = sum(_size(file) for file in folder.rglob("*"))
     return CacheResult(1, str(folder), total, len(graphs), sum(graphs), spaces, **counts)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:  # another run has just moved it
+        return 0
 
 
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match:
-        raise TledgeError(f"A size must be a number with K, M, G or T behind it, got '{text}'.", "For example: 500M.")
+        raise TledgeError(
+            f"A size must be bytes, or a number with K, M, G or T behind it; got '{text}'.", "For example: 500M."
+        )
     return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 from tledge import __version__, engine, machine, native, places
-from tledge.errors import OutputError
+from tledge.errors import OutputError, TledgeError
 from tledge.schema import DoctorResult
 
-_PACKAGES = ("numpy", "pillow", "onnx", "tensorflow", "keras", "tf2onnx", "jinja2", "matplotlib")
+_TRIAL_BYTES = 1 << 16  # an empty file fits on a full disk
+_PACKAGES = ("numpy", "pillow", "onnx", "tensorflow", "keras", "tf2onnx", "jinja2", "pygal", "threadpoolctl")
 
 
 def doctor() -> DoctorResult:
@@ -24,6 +25,7 @@ def doctor() -> DoctorResult:
         _try_writing(place)
     except OutputError as error:
         problems.append(str(error))
+    kernels = _kernels(problems)
     return DoctorResult(
         schema_version=1,
         passed=not problems,
@@ -31,7 +33,7 @@ def doctor() -> DoctorResult:
         machine=machine.describe(),
         onnxruntime=runtime,
         packages={name: _version(name) for name in _PACKAGES},
-        kernels={name: native.variant(name) for name in native.KERNELS},
+        kernels=kernels,
         cache_dir=folder,
         cache_free_bytes=free,
         problems=tuple(problems),
@@ -40,12 +42,22 @@ def doctor() -> DoctorResult:
 
 def _try_writing(folder: Path) -> None:
     trial = folder / ".doctor"
-    places.write_whole(trial, b"")
+    places.write_whole(trial, bytes(_TRIAL_BYTES))
     trial.unlink(missing_ok=True)
 
 
-def _version(package: str) -> str | None:
+def _kernels(problems: list[str]) -> dict[str, str]:
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        return {name: native.chosen(name) for name in native.KERNELS}
+    except TledgeError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _version(package: str) -> str | None:
+    for name in (package, f"{package}-cpu"):  # tensorflow-cpu is tensorflow
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tledge import data as sources
-from tledge import heads
+from tledge import heads, places
 from tledge.commands.clock import Progress
 from tledge.commands.predict import read_batches
 from tledge.errors import DataError
@@ -31,14 +31,15 @@ def evaluate(
     Pictures that cannot be read are listed, or an error when `strict`. Raises ModelError and DataError.
     """
     start = time.perf_counter()
+    model, data = places.at(model), places.at(data)
     predictor = Predictor(model, provider=provider)
-    samples, skipped = sources.load_labelled(Path(data), predictor.classes)
+    samples, skipped = sources.load_labelled(data, predictor.classes)
     kept, rows, unread = _run(predictor, samples, on_progress)
     problems = (*skipped, *unread)
     if problems and strict:
         raise DataError(f"{problems[0].path}: {problems[0].reason}.", f"{len(problems)} files cannot be used.")
     if not kept:
-        raise DataError(f"{data} must hold at least one picture that can be read, found none.")
+        raise DataError(f"{data} must hold at least one picture that can be read, found none.", "Check the path.")
     return EvaluateResult(
         schema_version=1,
         model=str(model),

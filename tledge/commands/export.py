@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from tledge import backbones, heads, model, places, seal
+from tledge import backbones, engine, heads, model, places, seal
 from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock, Progress
-from tledge.errors import CheckFailed, DataError, TledgeError
+from tledge.errors import CheckFailed, DataError, TledgeError, did_you_mean
 from tledge.schema import (
     AccuracyChange,
     Backbone,
@@ -44,29 +45,26 @@ def export(
     share of the test pictures, `max_drop` a fall of accuracy in points. Raises CheckFailed when one of them does not
     hold, TledgeError when the run, its pictures or `out` cannot be used; then nothing is written.
     """
-    if precision not in get_args(Precision):
-        choices = ", ".join(get_args(Precision))
-        raise TledgeError(f"Precision '{precision}' is not available yet.", f"Choose one of: {choices}.")
-    if not 0 <= min_agreement <= 1:
-        raise TledgeError(f"The least agreement must be a share between 0 and 1, got {min_agreement}.")
-    clock, out, source = Clock(on_progress), Path(out), Path(run)
+    _check_request(precision, min_agreement, max_drop)
+    clock, out, source = Clock(on_progress), places.at(out), places.at(run)
     document = run_folder.read_run(source)
-    source = source if source.is_dir() else source.parent
-    places.check_free(out, force=force)
+    folder = source if places.is_folder(source) else source.parent
+    places.check_free_file(out, force=force)
     options = {**document["options"], **({"provider": provider} if provider else {})}
-    dataset, network, features = _reload(document, options, clock)
-    before = run_folder.read_head(source)
-    exported = _Export(options, dataset, clock)
-    expected, scores_before = exported.score(before, features)
-    chosen, head = network, before
+    engine.check(options["provider"])
+    pipeline.require("onnx", "threadpoolctl")
+    steps, backbone, features = _reload(document, options, clock)
+    before = run_folder.read_head(folder, backbone.dimension, len(document["classes"]))
+    expected, scores_before = steps.score(before, features)
+    head = before
     if precision == "int8":
-        chosen, features, head = exported.quantize(network)
-    rows, scores = exported.score(head, features)
+        backbone, features, head = steps.quantize(backbone, before)
+    rows, scores = steps.score(head, features)
     parity = _parity(expected, rows, min_agreement)
     change = AccuracyChange(scores_before.accuracy, scores.accuracy)
     _check(parity, change, min_agreement, max_drop)
     with clock.stage("write", "Writing the model"):
-        content, golden = exported.build(chosen, head, features, rows, scores)
+        content, golden = steps.build(backbone, head, features, rows, scores)
         places.write_whole(out, content)
     return ExportResult(
         schema_version=1,
@@ -83,49 +81,63 @@ def export(
     )
 
 
-class _Export:
+def _check_request(precision: str, min_agreement: float, max_drop: float | None) -> None:
+    if precision not in get_args(Precision):
+        raise TledgeError(f"There is no precision called '{precision}'.", did_you_mean(precision, get_args(Precision)))
+    if not 0 <= min_agreement <= 1:
+        raise TledgeError(f"The least agreement must lie between 0 and 100 %, got {100 * min_agreement:g} %.")
+    if max_drop is not None and not math.isfinite(max_drop):
+        raise TledgeError(f"The largest drop must be a number of points, got {max_drop}.")
+
+
+class _Steps:
     """The steps of one export over the samples of one run."""
 
-    def __init__(self, options: dict[str, Any], dataset: Dataset, clock: Clock) -> None:
-        self.options, self.dataset, self.clock = options, dataset, clock
+    def __init__(self, dataset: Dataset, options: dict[str, Any], provider: str, clock: Clock) -> None:
+        self.dataset, self.options, self.provider, self.clock = dataset, options, provider, clock
 
-    def quantize(self, network: Backbone) -> tuple[Backbone, Features, LinearHead]:
+    def quantize(self, backbone: Backbone, head: LinearHead) -> tuple[Backbone, Features, LinearHead]:
         cache = places.cache_dir()
         with self.clock.stage("quantize", "Quantizing the backbone"):
-            chosen = model.quantize(network, self.dataset.train, cache)
+            chosen = model.quantize(backbone, self.dataset.train, cache)
         with self.clock.stage("extract"):
-            _, features = pipeline.extract_all(self.dataset, chosen, cache, self.options, self.clock)
+            _, features = pipeline.extract_all(
+                self.dataset, chosen, cache, self.clock, provider=self.provider, strict=self.options["strict"]
+            )
         with self.clock.stage("fit", "Fitting the head again"):
             train_part, _, _ = pipeline.split(features, self.dataset)
-            head = heads.fit(self.options["head"], train_part, len(self.dataset.classes), self.options["seed"])
-        return chosen, features, head
+            refitted = heads.refit(self.options["head"], head, train_part)
+        return chosen, features, refitted
 
     def score(self, head: LinearHead, features: Features) -> tuple[np.ndarray, Metrics]:
         _, _, tested = pipeline.split(features, self.dataset)
         return pipeline.score(self.options["head"], head, tested, self.dataset.classes)
 
-    def build(self, chosen: Backbone, head: LinearHead, features: Features, rows: np.ndarray, scores: Metrics) -> Any:
+    def build(self, backbone: Backbone, head: LinearHead, features: Features, rows: np.ndarray, scores: Metrics) -> Any:
         _, _, tested = pipeline.split(features, self.dataset)
         facts = (self.dataset.classes, self.dataset.fingerprint, scores.accuracy, len(rows))
-        return model.build(chosen, head, pipeline.manifest_of(chosen, *facts), tested.samples, rows)
+        return model.build(backbone, head, pipeline.manifest_of(backbone, *facts), tested.samples, rows)
 
 
-def _reload(document: dict[str, Any], options: dict[str, Any], clock: Clock) -> tuple[Dataset, Backbone, Features]:
+def _reload(document: dict[str, Any], options: dict[str, Any], clock: Clock) -> tuple[_Steps, Backbone, Features]:
     """Find the run's very samples again; figures on any others would not be comparable."""
-    test_source = Path(document["test_data"]) if document.get("test_data") else None
+    test_source = Path(document["test_data"]) if document["test_data"] else None
     with clock.stage("scan", "Reading files"):
         dataset = pipeline.load_data(Path(document["data"]), test_source, options)
     cache = places.cache_dir()
     with clock.stage("backbone"):
-        network = backbones.load(options["backbone"], cache, on_stage=lambda words: clock.tell(words, 0, 0))
+        backbone = backbones.load(options["backbone"], cache, on_stage=lambda words: clock.tell(words, 0, 0))
     with clock.stage("extract"):
-        dataset, features = pipeline.extract_all(dataset, network, cache, options, clock)
+        provider = engine.resolve(options["provider"], backbone.path)
+        dataset, features = pipeline.extract_all(
+            dataset, backbone, cache, clock, provider=provider, strict=options["strict"]
+        )
     if dataset.fingerprint != document["fingerprint"]:
         raise DataError(
             f"The pictures in {document['data']} are not those that the run was trained on.",
             "Put them back as they were, or train again.",
         )
-    return dataset, network, features
+    return _Steps(dataset, options, provider, clock), backbone, features
 
 
 def _parity(expected: np.ndarray, found: np.ndarray, min_agreement: float) -> Parity:

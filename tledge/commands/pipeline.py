@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tledge import __version__, data, engine, heads
+from tledge import __version__, data, heads
 from tledge.commands.clock import Clock
+from tledge.errors import MissingExtra
 from tledge.features import FeatureStore, extract
 from tledge.heads import metrics
 from tledge.model.manifest import MANIFEST_VERSION
 from tledge.schema import Backbone, Dataset, Features, LinearHead, Manifest, Metrics, Sample
 
 EXTRACTING = "Extracting features"
+
+
+def require(*modules: str) -> None:
+    """Raise MissingExtra unless `modules` of the extra `train` are there, before minutes of work need them at last."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise MissingExtra(module, "train")
 
 
 def load_data(source: Path, test_source: Path | None, options: dict[str, Any]) -> Dataset:
@@ -32,13 +41,13 @@ def load_data(source: Path, test_source: Path | None, options: dict[str, Any]) -
 
 
 def extract_all(
-    dataset: Dataset, backbone: Backbone, cache: Path, options: dict[str, Any], clock: Clock
+    dataset: Dataset, backbone: Backbone, cache: Path, clock: Clock, *, provider: str, strict: bool
 ) -> tuple[Dataset, Features]:
     """Extract every sample of `dataset`; return it without those that cannot be decoded, and the features of the rest.
 
-    The rows stand in the order train, val, test.
+    The rows stand in the order train, val, test. `provider` is one that `engine.resolve` gave. With `strict`, a sample
+    that cannot be decoded is a DataError.
     """
-    provider = engine.resolve(options["provider"], backbone.path)
     everything = (*dataset.train, *dataset.val, *dataset.test)
     with FeatureStore(cache) as store:
         features = extract(
@@ -49,7 +58,7 @@ def extract_all(
             on_progress=lambda done, total: clock.tell(EXTRACTING, done, total),
         )
     if features.skipped:
-        dataset = data.drop(dataset, features.skipped, strict=options["strict"])
+        dataset = data.drop(dataset, features.skipped, strict=strict)
     return dataset, features
 
 
@@ -70,7 +79,7 @@ def score(head: str, fitted: LinearHead, features: Features, classes: Sequence[s
 
 
 def manifest_of(backbone: Backbone, classes: Sequence[str], fingerprint: str, accuracy: float, tested: int) -> Manifest:
-    """Return the manifest of a model that was measured on `tested` pictures; golden samples are added by `model.build`."""
+    """Return the manifest of a model that was measured on `tested` pictures; `model.build` adds golden samples."""
     return Manifest(
         schema_version=MANIFEST_VERSION,
         tledge_version=__version__,

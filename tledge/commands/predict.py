@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge import machine, preprocess
+from tledge import machine, places, preprocess
 from tledge.commands.clock import Progress
 from tledge.errors import DataError
 from tledge.runtime import BATCH, Predictor
@@ -27,8 +27,9 @@ def predict(
     Pictures that cannot be read are listed in `skipped`. Raises ModelError for the model file, DataError when there is
     nothing to predict.
     """
+    model = places.at(model)
     predictor = Predictor(model, provider=provider)
-    listed = [file for path in paths for file in _files(Path(path))]
+    listed = [file for path in paths for file in _files(places.at(path))]
     if not listed:
         raise DataError("At least one picture is needed, found none.", "Name picture files or folders that hold some.")
     predictions: list[Prediction] = []
@@ -72,6 +73,6 @@ def _read(path: str, spec: PreprocessSpec) -> np.ndarray | Problem:
 
 
 def _files(path: Path) -> list[str]:
-    if not path.is_dir():
+    if not places.is_folder(path):
         return [str(path)]
     return sorted(str(file) for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))

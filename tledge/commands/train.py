@@ -55,19 +55,31 @@ def train(
     options = {
         "backbone": backbone,
         "head": head,
-        "test_fraction": test_fraction,
-        "seed": seed,
+        "test_fraction": float(test_fraction),
+        "seed": int(seed),
         "strict": strict,
         "provider": provider,
     }
-    source, test_source = _absolute(data), _absolute(test_data) if test_data else None
-    return _train(source, test_source, Path(out), options, force, Clock(on_progress))
+    order = _Order(_absolute(data), _absolute(test_data) if test_data else None, places.at(out), options, force)
+    _check(order)
+    return _train(order, Clock(on_progress))
 
 
 def replay(config: str | Path) -> dict[str, Any]:
-    """Return the arguments of `train` that made the run of a run.json, so that it can be repeated."""
-    run = run_folder.read_run(Path(config))
-    return {"data": run["data"], "test_data": run.get("test_data"), **run["options"]}
+    """Return the arguments of `train`, all but `out`, that made the run of a run folder (or its run.json)."""
+    run = run_folder.read_run(places.at(config))
+    return {"data": run["data"], "test_data": run["test_data"], **run["options"]}
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for; paths are absolute but for `out`, which is told as it was given."""
+
+    data: Path
+    test_data: Path | None
+    out: Path
+    options: dict[str, Any]
+    force: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class _Trained:
 
     dataset: Dataset
     backbone: Backbone
+    provider: str
     cache: CacheCounts
     head: LinearHead
     tested: Features
@@ -84,42 +97,56 @@ class _Trained:
     val_metrics: Metrics | None
 
 
-def _train(
-    source: Path, test_source: Path | None, out: Path, options: dict[str, Any], force: bool, clock: Clock
-) -> TrainResult:
-    if not 0 < options["test_fraction"] < 1:
-        raise TledgeError(f"The held-out share must lie between 0 and 1, got {options['test_fraction']:g}.")
-    heads.check_name(options["head"])
-    backbones.check_name(options["backbone"])
-    places.check_free(out, force=force, owned_by=run_folder.RUN_JSON)
-    with clock.stage("scan", "Reading files"):
-        dataset = pipeline.load_data(source, test_source, options)
+def _check(order: _Order) -> None:
+    """Refuse now what would fail after minutes of work."""
+    fraction = order.options["test_fraction"]
+    if not 0 < fraction < 1:
+        raise TledgeError(f"The held-out share must lie between 0 and 1, got {fraction:g}.", "Use 0.2, for instance.")
+    heads.check_name(order.options["head"])
+    backbones.check_name(order.options["backbone"])
+    engine.check(order.options["provider"])
+    pipeline.require("onnx", "threadpoolctl", "jinja2", "pygal")
+    for source in filter(None, (order.data, order.test_data)):
+        places.check_apart(order.out, source)
+    places.check_free_folder(order.out, force=order.force, files=run_folder.FILES)
+
+
+def _train(order: _Order, clock: Clock) -> TrainResult:
     cache = places.cache_dir()
+    with clock.stage("scan", "Reading files"):
+        dataset = pipeline.load_data(order.data, order.test_data, order.options)
     with clock.stage("backbone"):
-        network = backbones.load(options["backbone"], cache, on_stage=lambda words: clock.tell(words, 0, 0))
+        backbone = backbones.load(order.options["backbone"], cache, on_stage=lambda words: clock.tell(words, 0, 0))
     with clock.stage("extract"):
-        dataset, features = pipeline.extract_all(dataset, network, cache, options, clock)
+        provider = engine.resolve(order.options["provider"], backbone.path)
+        dataset, features = pipeline.extract_all(
+            dataset, backbone, cache, clock, provider=provider, strict=order.options["strict"]
+        )
     with clock.stage("fit", "Fitting the head"):
-        trained = _fit(dataset, network, features, options)
-    with places.whole_folder(out) as work:
-        with clock.stage("model", "Joining the model"):
-            size = _write_model(work, trained)
-        result = _document(trained, source, test_source, out, options, size, clock)
-        with clock.stage("report", "Writing the report"):
-            _write_report(work, result, trained)
-        result = replace(result, seconds=clock.seconds())
-        (work / run_folder.RUN_JSON).write_text(documents.to_json(result))
+        trained = _fit(dataset, backbone, provider, features, order.options)
+    with places.whole_folder(order.out, force=order.force) as work:
+        return _write(work, trained, order, clock)
+
+
+def _write(work: Path, trained: _Trained, order: _Order, clock: Clock) -> TrainResult:
+    with clock.stage("model", "Joining the model"):
+        size = _write_model(work, trained)
+    result = _document(trained, order, size, clock)
+    with clock.stage("report", "Writing the report"):
+        _write_report(work, result, trained)
+    result = replace(result, seconds=clock.seconds())
+    (work / run_folder.RUN_JSON).write_text(documents.to_json(result))
     return result
 
 
-def _fit(dataset: Dataset, network: Backbone, features: Features, options: dict[str, Any]) -> _Trained:
+def _fit(dataset: Dataset, backbone: Backbone, provider: str, features: Features, options: dict[str, Any]) -> _Trained:
     head, classes = options["head"], dataset.classes
     train_part, val_part, tested = pipeline.split(features, dataset)
     fitted = heads.fit(head, train_part, len(classes), options["seed"])
     rows, scores = pipeline.score(head, fitted, tested, classes)
     val_scores = pipeline.score(head, fitted, val_part, classes)[1] if val_part.samples else None
     counts = CacheCounts(features.hits, features.misses)
-    return _Trained(dataset, network, counts, fitted, tested, rows, scores, val_scores)
+    return _Trained(dataset, backbone, provider, counts, fitted, tested, rows, scores, val_scores)
 
 
 def _write_model(work: Path, trained: _Trained) -> int:
@@ -142,30 +169,22 @@ def _write_report(work: Path, result: TrainResult, trained: _Trained) -> None:
     report.write(page, work / run_folder.REPORT)
 
 
-def _document(
-    trained: _Trained,
-    source: Path,
-    test_source: Path | None,
-    out: Path,
-    options: dict[str, Any],
-    size: int,
-    clock: Clock,
-) -> TrainResult:
+def _document(trained: _Trained, order: _Order, size: int, clock: Clock) -> TrainResult:
     dataset = trained.dataset
     return TrainResult(
         schema_version=1,
         tledge_version=__version__,
         created=pipeline.now(),
-        run=str(out),
-        model=str(out / run_folder.MODEL),
+        run=str(order.out),
+        model=str(order.out / run_folder.MODEL),
         bytes=size,
         backbone=trained.backbone.name,
-        head=options["head"],
+        head=order.options["head"],
         precision=trained.backbone.precision,
-        provider=engine.resolve(options["provider"], trained.backbone.path),
-        data=str(source),
-        test_data=str(test_source) if test_source else None,
-        options=options,
+        provider=trained.provider,
+        data=str(order.data),
+        test_data=str(order.test_data) if order.test_data else None,
+        options=order.options,
         classes=dataset.classes,
         class_counts=_class_counts(dataset),
         samples=SampleCounts(len(dataset.train), len(dataset.val), len(dataset.test)),
@@ -183,7 +202,7 @@ def _document(
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+    return places.at(path).absolute()
 
 
 def _class_counts(dataset: Dataset) -> dict[str, int]:

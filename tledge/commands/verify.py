@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tledge import machine
+from tledge import machine, places
 from tledge.model.verify import check_golden
 from tledge.runtime import Predictor
 from tledge.schema import VerifyResult
@@ -15,6 +15,7 @@ def verify(model: str | Path, *, provider: str = "auto") -> VerifyResult:
 
     Raises ModelError when the file is not ours or was changed.
     """
+    model = places.at(model)
     predictor = Predictor(model, provider=provider)
     check = check_golden(predictor)
     manifest = predictor.manifest

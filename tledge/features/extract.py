@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tledge.schema import Backbone, Features, Problem, Sample
 
 BATCH = 16
 Progress = Callable[[int, int], None]
-_Batch = tuple[dict[str, np.ndarray], list[Problem]]
+_Batch = tuple[dict[str, np.ndarray], dict[str, str]]  # by digest: features, and reasons why there are none
 
 
 def space_of(backbone: Backbone, provider: str = "cpu") -> Space:
@@ -50,21 +51,23 @@ def extract(
 ) -> Features:
     """Return the features of `samples`, from the cache where it has them and through the backbone where not.
 
-    `on_progress(done, total)` is told of every batch, in distinct pictures. A kill loses only batches in flight.
-    A file that cannot be decoded is left out and listed in `skipped`. Raises OutputError when the cache is not writable.
+    Equal files are computed once, so `misses` counts distinct pictures. `on_progress(done, total)` is told of every
+    batch, in distinct pictures. A kill loses only batches in flight. A file that cannot be decoded, or is no longer the
+    one that its digest names, is left out and listed in `skipped`. Raises OutputError when the cache is not writable,
+    ModelError when the backbone does not load or gives features that are not finite.
     """
     space = space_of(backbone, provider)
     vectors = store.find(space, (sample.digest for sample in samples))
     missing = list({s.digest: s for s in samples if s.digest not in vectors}.values())
-    hits = sum(s.digest in vectors for s in samples)
-    skipped: list[Problem] = []
+    total = len(vectors) + len(missing)
+    reasons: dict[str, str] = {}
     for computed, problems in _compute(missing, backbone, provider):
         store.add(space, computed)
         vectors.update(computed)
-        skipped.extend(problems)
+        reasons.update(problems)
         if on_progress:
-            on_progress(len(vectors) + len(skipped), len(vectors) + len(missing))
-    return _gather(samples, vectors, backbone, hits, skipped)
+            on_progress(len(vectors) + len(reasons), total)
+    return _gather(samples, vectors, backbone, len(missing) - len(reasons), reasons)
 
 
 def _compute(missing: Sequence[Sample], backbone: Backbone, provider: str) -> Iterator[_Batch]:
@@ -92,32 +95,41 @@ def _compute(missing: Sequence[Sample], backbone: Backbone, provider: str) -> It
 def _run(session: Any, batch: Sequence[Sample], backbone: Backbone) -> _Batch:
     spec = backbone.preprocess
     images = np.zeros((BATCH, spec.height, spec.width, 3), np.uint8)
-    loaded: list[Sample] = []
-    problems: list[Problem] = []
+    loaded: list[str] = []
+    reasons: dict[str, str] = {}
     for sample in batch:
         try:
-            preprocess.load_into(sample.path, spec, images[len(loaded)])
-            loaded.append(sample)
+            preprocess.load_into(_contents(sample), spec, images[len(loaded)])
+            loaded.append(sample.digest)
         except DataError as error:
-            problems.append(Problem(sample.path, error.message))
+            reasons[sample.digest] = error.message
     if not loaded:
-        return {}, problems
-    (rows,) = session.run(["features"], {"image": images})
-    if not np.isfinite(rows[: len(loaded)]).all():
+        return {}, reasons
+    rows = session.run(["features"], {"image": images})[0][: len(loaded)]
+    if not np.isfinite(rows).all():
         raise ModelError(
             f"Backbone {backbone.name} must give finite features, found NaN or infinity.", "Use another backbone."
         )
-    return {sample.digest: row for sample, row in zip(loaded, rows, strict=False)}, problems
+    return dict(zip(loaded, rows, strict=True)), reasons
+
+
+def _contents(sample: Sample) -> bytes:
+    """Return the bytes of the file, which must be those that its digest was taken of: features are kept under it."""
+    try:
+        contents = Path(sample.path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from error
+    if hashlib.sha256(contents).hexdigest() != sample.digest:
+        raise DataError("changed since it was listed")
+    return contents
 
 
 def _gather(
-    samples: Sequence[Sample], vectors: dict[str, np.ndarray], backbone: Backbone, hits: int, skipped: list[Problem]
+    samples: Sequence[Sample], vectors: dict[str, np.ndarray], backbone: Backbone, misses: int, reasons: dict[str, str]
 ) -> Features:
     kept = tuple(sample for sample in samples if sample.digest in vectors)
     matrix = np.empty((len(kept), backbone.dimension), np.float32)
     for row, sample in zip(matrix, kept, strict=True):
         row[:] = vectors[sample.digest]
-    reasons = {problem.path: problem.reason for problem in skipped}
-    by_digest = {s.digest: reasons[s.path] for s in samples if s.path in reasons}
-    lost = tuple(Problem(s.path, by_digest[s.digest]) for s in samples if s.digest not in vectors)
-    return Features(kept, matrix, hits, len(kept) - hits, lost)
+    lost = tuple(Problem(s.path, reasons[s.digest]) for s in samples if s.digest not in vectors)
+    return Features(kept, matrix, len(kept) - misses, misses, lost)

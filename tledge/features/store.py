@@ -24,6 +24,7 @@ FILE_NAME = "features.sqlite"
 _SCHEMA_VERSION = 1
 _USED_RESOLUTION_S = 3600  # when a row was last used is only needed to the hour, so that hits seldom write
 _BUSY_S = 60
+_RETRY_S = 0.01
 _CHUNK = 500  # digests per SELECT, below every SQLite's limit of bound variables
 
 _SCHEMA = """
@@ -53,6 +54,7 @@ class FeatureStore:
         with self._explained():
             # Autocommit, so that a transaction is exactly what a `with self._transaction()` block spans.
             self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+            self._db.text_factory = _text
             try:
                 self._prepare()
             except BaseException:
@@ -84,7 +86,7 @@ class FeatureStore:
         return found
 
     def add(self, space: Space, vectors: dict[str, np.ndarray]) -> None:
-        """Keep {digest: float32 [dimension]} in one transaction; rows that another run added meanwhile stay."""
+        """Keep {digest: float32 [dimension]} in one transaction, in place of rows that are there already."""
         now = int(time.time())
         with self._explained(), self._transaction():
             self._db.execute(
@@ -107,19 +109,19 @@ class FeatureStore:
 
     def verify(self) -> tuple[int, int]:
         """Check every row against its checksum and drop the damaged ones; return (rows checked, rows dropped)."""
-        bad: list[tuple[int, bytes]] = []
+        bad: list[tuple[int]] = []
         checked = 0
         with self._explained():
             (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(state)
-            query = "SELECT space, sample, checksum, vector, dimension FROM features JOIN spaces ON space = id"
-            for space, sample, checksum, vector, dimension in self._db.execute(query):
+            query = "SELECT features.rowid, checksum, vector, dimension FROM features JOIN spaces ON space = id"
+            for row, checksum, vector, dimension in self._db.execute(query):
                 checked += 1
                 if not _sound(vector, checksum, dimension):
-                    bad.append((space, sample))
+                    bad.append((row,))
             with self._transaction():
-                self._db.executemany("DELETE FROM features WHERE space = ? AND sample = ?", bad)
+                self._db.executemany("DELETE FROM features WHERE rowid = ?", bad)
         return checked, len(bad)
 
     def prune(self, max_bytes: int) -> tuple[int, int]:
@@ -150,7 +152,7 @@ class FeatureStore:
             self._db.execute(f"UPDATE features SET used = ? WHERE {condition}", (now, *stale))
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._use_write_ahead_log()
         self._db.execute("PRAGMA synchronous = NORMAL")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == _SCHEMA_VERSION:
@@ -161,6 +163,18 @@ class FeatureStore:
                 "Move it away, or point TLEDGE_CACHE_DIR elsewhere.",
             )
         self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+
+    def _use_write_ahead_log(self) -> None:
+        # In this one step SQLite does not wait for other processes that open a new file, so the waiting is done here.
+        end = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > end:
+                    raise
+            time.sleep(_RETRY_S)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -177,15 +191,26 @@ class FeatureStore:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except TledgeError:
+        except (TledgeError, sqlite3.ProgrammingError):
             raise
         except sqlite3.OperationalError as error:
             hint = "Make room there, or point TLEDGE_CACHE_DIR elsewhere."
+            if _is_busy(error):
+                hint = "Another process holds it: try again when that is done."
             raise OutputError(f"The feature cache {self.path} cannot be used: {error}.", hint) from error
         except sqlite3.DatabaseError as error:
             hint = "Delete it: it is only a cache, and the next run fills it again."
             raise OutputError(f"The feature cache {self.path} is damaged: {error}.", hint) from error
 
 
-def _sound(vector: bytes, checksum: int, dimension: int) -> bool:
-    return len(vector) == 4 * dimension and zlib.crc32(vector) == checksum
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # the low byte; the rest says why
+
+
+def _text(raw: bytes) -> str:
+    # A vector whose type was damaged must still be read, to be told apart from a sound one.
+    return raw.decode("utf-8", "replace")
+
+
+def _sound(vector: object, checksum: object, dimension: int) -> bool:
+    return isinstance(vector, bytes) and len(vector) == 4 * dimension and zlib.crc32(vector) == checksum

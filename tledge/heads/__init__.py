@@ -27,6 +27,11 @@ def fit(head: str, features: Features, classes: int, seed: int) -> LinearHead:
     return HEADS[head].fit(features.matrix, labels(features.samples), folds.assign(features.samples, seed), classes)
 
 
+def refit(head: str, fitted: LinearHead, features: Features) -> LinearHead:
+    """Fit `fitted`, a head of kind `head`, again to other `features` of its samples, as strongly regularised as it was."""
+    return HEADS[head].refit(fitted, features.matrix, labels(features.samples))
+
+
 def probabilities(head: str, fitted: LinearHead, matrix: np.ndarray) -> np.ndarray:
     """Return float32 [n, classes] of `fitted`, a head of kind `head`, on `matrix` float32 [n, dimension]."""
     return HEADS[head].probabilities(fitted, matrix)

@@ -11,7 +11,7 @@ Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 _MEMORY = 10
 _SUFFICIENT_DECREASE = 1e-4
-_SHORTEST_STEP = 1e-3
+_SHORTEST_STEP = 1e-3  # of the first that is tried along a direction
 _NOISE = 1e-7  # what float32 sums leave in the value, relative to it: a step is not refused over less
 
 
@@ -28,14 +28,14 @@ def minimize(objective: Objective, start: np.ndarray, *, tolerance: float, max_i
             break
         direction = _descent(gradient, pairs)
         slope = float(gradient @ direction)
-        step = 1.0 if pairs else min(1.0, 1.0 / float(np.linalg.norm(gradient)))
+        step = first = 1.0 if pairs else min(1.0, 1.0 / float(np.linalg.norm(gradient)))
         while True:
             new_x = x + step * direction
             new_value, new_gradient = objective(new_x)
             if new_value <= value + _SUFFICIENT_DECREASE * step * slope + _NOISE * abs(value):
                 break
             step *= 0.5
-            if step < _SHORTEST_STEP:
+            if step < _SHORTEST_STEP * first:
                 return x
         change, turn = new_x - x, new_gradient - gradient
         curvature = float(change @ turn)

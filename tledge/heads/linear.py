@@ -3,21 +3,24 @@
     loss(W, b) = mean over samples of −log softmax(x W + b)[label] + (l2 / 2) · ‖W‖²,  x standardised
 
 Standardisation is folded into the weights afterwards, so the head takes features as the backbone gives them.
-All folds are fitted at once: each is a set of columns of one wide W with its own row mask, so one pass over the features
-serves them all and nothing is copied. The path runs from strong to weak, each fit starting from the one before, and
-ends when the held-out loss has stopped falling, which is where the fits would become slow.
+All folds are fitted at once: each is a set of columns of one wide W with its own row mask, so one pass over the
+features serves them all and nothing is copied. The path runs from strong to weak, each fit starting from the one
+before, and ends when the held-out loss has stopped falling, which is where the fits would become slow.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 
+from tledge.errors import MissingExtra
 from tledge.heads.lbfgs import minimize
 from tledge.schema import LinearHead
 
 L2_PATH = tuple(float(10.0 ** (exponent / 3)) for exponent in range(3, -16, -1))
 _PATIENCE = 2
-_SPREAD_FLOOR = 0.3
+_SPREAD_FLOOR = 0.5
 _PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
 _ROW_BLOCK_BYTES = 64 << 20
@@ -31,18 +34,24 @@ def fit(features: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: in
 
     `folds` int [n] says in which fold a row is held out; -1 is a row that never is. The strength with the lowest
     held-out log loss is kept, then all rows are fitted with it. Deterministic: below 64 MB of features on any number of
-    cores, above for one number of BLAS threads.
+    cores, above for one number of BLAS threads. Raises MissingExtra when threadpoolctl is not installed.
     """
-    from threadpoolctl import threadpool_limits
-
-    mean, scale = _standardisation(features)
-    x = ((features - mean) / scale).astype(np.float32)
-    with threadpool_limits(1 if x.nbytes < _THREADS_PAY_BYTES else None, user_api="blas"):
+    mean, scale, x = _standardised(features)
+    with _blas_threads(x):
         chosen, path = _choose(x, labels, folds, classes)
-        everything = np.ones((len(x), 1), np.float32)
-        weights = np.zeros((x.shape[1] + 1, classes), np.float32)
-        weights = _solve(x, labels, everything, chosen, weights, _FINAL_TOLERANCE)
+        weights = _fit_all(x, labels, chosen, classes)
     return _unstandardised(weights, mean, scale, chosen, path)
+
+
+def refit(head: LinearHead, features: np.ndarray, labels: np.ndarray) -> LinearHead:
+    """Fit other `features` float32 [n, d] of the same samples with the strength that `head` was fitted with.
+
+    For features of another precision: cross-validating again would move the head by more than the precision did.
+    """
+    mean, scale, x = _standardised(features)
+    with _blas_threads(x):
+        weights = _fit_all(x, labels, head.l2, len(head.bias))
+    return _unstandardised(weights, mean, scale, head.l2, head.path)
 
 
 def probabilities(head: LinearHead, features: np.ndarray) -> np.ndarray:
@@ -56,13 +65,35 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def _standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and scale, float32 [d]. The scale is the spread, softened by a part of the mean spread of all features.
+def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mean, scale = _standardisation(features)
+    x = features - mean
+    x /= scale
+    return mean, scale, x
 
-    Dividing by the bare spread would blow up features that hardly ever fire: they carry noise and slow the solver.
+
+def _blas_threads(x: np.ndarray) -> AbstractContextManager[object]:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise MissingExtra("threadpoolctl", "train") from error
+    return threadpool_limits(1 if x.nbytes < _THREADS_PAY_BYTES else None, user_api="blas")
+
+
+def _fit_all(x: np.ndarray, labels: np.ndarray, l2: float, classes: int) -> np.ndarray:
+    start = np.zeros((x.shape[1] + 1, classes), np.float32)
+    return _solve(x, labels, np.ones((len(x), 1), np.float32), l2, start, _FINAL_TOLERANCE)
+
+
+def _standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and scale, float32 [d].
+
+    The scale is the spread, softened by a part of the mean spread of all features: dividing by the bare spread would
+    blow up features that hardly ever fire, which carry noise and slow the solver.
     """
     mean = features.mean(axis=0, dtype=np.float64)
-    variance = np.maximum(np.square(features, dtype=np.float64).mean(axis=0) - mean**2, 0.0)
+    squares = np.einsum("nd,nd->d", features, features, dtype=np.float64)
+    variance = np.maximum(squares / len(features) - mean**2, 0.0)
     scale = np.sqrt(variance + _SPREAD_FLOOR**2 * variance.mean())
     return mean.astype(np.float32), np.where(scale > 0, scale, 1.0).astype(np.float32)
 
@@ -77,8 +108,8 @@ def _choose(
     path: list[tuple[float, float, float]] = []
     for l2 in L2_PATH:
         weights = _solve(x, labels, masks, l2, weights, _PATH_TOLERANCE)
-        logits = (x[held_out] @ weights[:-1] + weights[-1]).reshape(len(held_out), count, classes)
-        own = softmax(logits[np.arange(len(held_out)), folds[held_out]].astype(np.float64))
+        logits = (x @ weights[:-1] + weights[-1]).reshape(len(x), count, classes)
+        own = softmax(logits[held_out, folds[held_out]].astype(np.float64))
         truth = own[np.arange(len(held_out)), labels[held_out]]
         accuracy = float((own.argmax(axis=1) == labels[held_out]).mean())
         path.append((l2, float(-np.log(np.maximum(truth, 1e-15)).mean()), accuracy))

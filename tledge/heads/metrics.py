@@ -1,4 +1,7 @@
-"""How good predictions are. Source for the calibration error: Guo et al., On Calibration of Modern Neural Networks, 2017."""
+"""How good predictions are.
+
+Source for the calibration error: Guo et al., On Calibration of Modern Neural Networks, 2017.
+"""
 
 from __future__ import annotations
 

@@ -1,29 +1,22 @@
-"""Medians and how far to trust them. Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13."""
+"""How far to trust a median, without assuming any form of noise.
+
+The number of values below the true median is binomial with p = 1/2, so the order statistics at its quantiles enclose
+the median at a known rate. Source: Conover, Practical Nonparametric Statistics, 3rd ed. 1999, section 3.2.
+"""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-CONFIDENCE = 0.99
-_RESAMPLES = 1000
+_Z = 2.5758  # the normal distribution holds 99 % within ± this
+FEWEST = 8  # below this, not even the smallest and the largest value enclose the median that often
 
 
-def median_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 99 % bootstrap interval of the median of `values` float [n]."""
-    return _interval(np.median(_resample(values, np.random.default_rng(seed)), axis=1))
-
-
-def ratio_interval(new: np.ndarray, old: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 99 % bootstrap interval of median(new) / median(old); row i of both was measured in the same breath."""
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(new), size=(_RESAMPLES, len(new)))
-    return _interval(np.median(new[picks], axis=1) / np.median(old[picks], axis=1))
-
-
-def _resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return values[rng.integers(len(values), size=(_RESAMPLES, len(values)))]
-
-
-def _interval(estimates: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(estimates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def median_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 99 % interval of the median of `values` float [n]; of fewer than FEWEST values, their whole range."""
+    ordered, count = np.sort(values), len(values)
+    # One rank further out than the normal approximation makes up for what it lacks.
+    first = max(0, math.floor(count / 2 - _Z * math.sqrt(count) / 2) - 1)
+    return float(ordered[first]), float(ordered[count - 1 - first])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,11 +18,11 @@ from tledge.schema import Backbone, GoldenCheck, LinearHead, Manifest, Sample
 def build(
     backbone: Backbone, head: LinearHead, manifest: Manifest, samples: Sequence[Sample], expected: np.ndarray
 ) -> tuple[bytes, GoldenCheck]:
-    """Return the sealed model file and how it compares with `expected` float32 [n, classes], the head's own
-    probabilities for `samples`.
+    """Return the sealed model file, and how it compares with what the head itself gave.
 
-    A few of the samples, spread over the set, become the golden samples. Raises ModelError when the joined graph and
-    the head disagree: the file would not be what was measured.
+    `expected` float32 [n, classes] are the head's probabilities for `samples`, of which a few, spread over the set,
+    become the golden samples. Raises ModelError when the joined graph and the head disagree: the file would not be what
+    was measured.
     """
     model = join(backbone, head)
     rows = np.unique(np.linspace(0, len(samples) - 1, GOLDEN_SAMPLES).round().astype(int))
@@ -34,16 +35,10 @@ def build(
             f"The joined model must give what its head gave, found a difference of {check.max_abs_diff:.2g}.",
             "Please report this as a bug, with the backbone's name.",
         )
-    return stamp(model, _with_golden(manifest, images, found)), check
+    return stamp(model, replace(manifest, golden=golden_samples(images, found))), check
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, tolerance: float) -> GoldenCheck:
     worst = float(np.abs(found - expected).max())
     flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     return GoldenCheck(len(found), worst, flips, tolerance, passed=worst <= tolerance)
-
-
-def _with_golden(manifest: Manifest, images: np.ndarray, probabilities: np.ndarray) -> Manifest:
-    from dataclasses import replace
-
-    return replace(manifest, golden=golden_samples(images, probabilities))

@@ -25,8 +25,9 @@ def join(backbone: Backbone, head: LinearHead) -> onnx.ModelProto:
     batch = features.type.tensor_type.shape.dim[0].dim_param or "N"
     graph.initializer.append(numpy_helper.from_array(head.weights, "head/weights"))
     graph.initializer.append(numpy_helper.from_array(head.bias, "head/bias"))
-    graph.node.append(helper.make_node("Gemm", [features.name, "head/weights", "head/bias"], ["logits"], "head/gemm"))
-    graph.node.append(helper.make_node("Softmax", ["logits"], ["probabilities"], "head/softmax", axis=-1))
+    operands = [features.name, "head/weights", "head/bias"]
+    graph.node.append(helper.make_node("Gemm", operands, ["head/logits"], "head/gemm"))
+    graph.node.append(helper.make_node("Softmax", ["head/logits"], ["probabilities"], "head/softmax", axis=-1))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, len(head.bias)]))
     del model.metadata_props[:]

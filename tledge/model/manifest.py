@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tledge import __version__
-from tledge.runtime import MANIFEST_KEY
+from tledge.runtime import MANIFEST_KEY, MANIFEST_VERSION
 from tledge.schema import GoldenSample, Manifest
 from tledge.seal import seal
 
 if TYPE_CHECKING:
     import onnx
 
-MANIFEST_VERSION = 1
+__all__ = ["GOLDEN_SAMPLES", "MANIFEST_VERSION", "golden_samples", "stamp"]
+
 GOLDEN_SAMPLES = 4
 
 

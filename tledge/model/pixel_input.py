@@ -13,38 +13,38 @@ import numpy as np
 
 from tledge.schema import PreprocessSpec
 
-_NORMALISATION = ["Cast", "Sub", "Mul"]
+_NORMALISATION = ("Cast", "Sub", "Mul")
 
 
 def overrides(model: Any, spec: PreprocessSpec) -> dict[str, list[dict[str, Any]]]:
     """Return onnxruntime's quantization override for the normalised pixels of `model`; none where it does not apply."""
-    nodes = _normalisation(model)
+    nodes = _normalisation(model, "Conv")
     if nodes is None or len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
         return {}
     if not spec.mean[0].is_integer() or not 0 <= spec.mean[0] <= 255:
         return {}
     scale, zero_point = np.float32(1 / spec.std[0]), np.uint8(spec.mean[0])
-    return {nodes[-1].output[0]: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]}
+    return {nodes[-1].input[0]: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]}
 
 
 def use_pixels(model: Any) -> None:
     """Feed the bytes of the quantized `model` straight to the DequantizeLinear of its normalised pixels, in place."""
-    cast, subtract, multiply = _normalisation(model)
-    (quantize,) = (node for node in model.graph.node if node.input[0] == multiply.output[0])
+    nodes = _normalisation(model, "QuantizeLinear")
+    pixels, quantized = nodes[0].input[0], nodes[-1].output[0]
     for node in model.graph.node:
-        if node.input[0] == quantize.output[0]:
-            node.input[0] = cast.input[0]
-    for node in (cast, subtract, multiply, quantize):
+        if node.input[0] == quantized:
+            node.input[0] = pixels
+    for node in nodes:
         model.graph.node.remove(node)
     used = {name for node in model.graph.node for name in node.input}
     for constant in [each for each in model.graph.initializer if each.name not in used]:
         model.graph.initializer.remove(constant)
 
 
-def _normalisation(model: Any) -> list[Any] | None:
-    """Return the Cast, Sub and Mul that turn the transposed input into normalised pixels."""
+def _normalisation(model: Any, reader: str) -> list[Any] | None:
+    """Return the Cast, Sub and Mul that normalise the transposed input, and the one node that reads it, a `reader`."""
     name, found = model.graph.input[0].name, []
-    for op_type in ("Transpose", *_NORMALISATION):
+    for op_type in ("Transpose", *_NORMALISATION, reader):
         readers = [node for node in model.graph.node if name in node.input]
         if len(readers) != 1 or readers[0].op_type != op_type:
             return None

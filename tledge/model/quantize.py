@@ -7,23 +7,26 @@ onnxruntime's own quantizer does the work. Activations are uint8 (asymmetric), w
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from tledge import preprocess
+from tledge import engine, preprocess
+from tledge.backbones import kept_files
 from tledge.errors import DataError, MissingExtra
 from tledge.model import pixel_input
-from tledge.places import write_whole
+from tledge.model.bias_correction import correct_biases
+from tledge.places import writing
 from tledge.schema import Backbone, Sample
 
 CALIBRATION_IMAGES = 128
-_REVISION = 2
+_REVISION = 3
 _BATCH = 8
 # Clip and Relu vanish into the range of what feeds them. Averages stay float: an 8-bit mean of 8-bit values would throw
 # away what averaging gains.
@@ -33,15 +36,14 @@ _QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "C
 def quantize(backbone: Backbone, samples: Sequence[Sample], cache_dir: Path) -> Backbone:
     """Return `backbone` in int8, calibrated on up to 128 of the training `samples`, spread evenly over their digests.
 
-    The graph is kept in `cache_dir` under the digests of the float graph and of the pictures. Files that cannot be
-    decoded are passed over; raises DataError when none can.
+    The graph is kept in `cache_dir`/backbones under the digests of the float graph and of the pictures; a kept file
+    that was damaged is made again. Files that cannot be decoded are passed over; raises DataError when none can,
+    MissingExtra without onnx, OutputError when there is no room.
     """
     chosen = _spread(sorted(samples, key=lambda sample: sample.digest), CALIBRATION_IMAGES)
-    target = cache_dir / "backbones" / f"{backbone.name}-int8-{_key(backbone, chosen)}.onnx"
-    if not target.exists():
-        write_whole(target, _quantized(backbone, chosen))
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    return replace(backbone, path=target, digest=digest, precision="int8")
+    folder, stem = cache_dir / "backbones", f"{backbone.name}-int8-{_key(backbone, chosen)}"
+    kept = kept_files.find(folder, stem) or kept_files.keep(folder, stem, _quantized(backbone, chosen))
+    return replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -51,20 +53,23 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _key(backbone: Backbone, samples: Sequence[Sample]) -> str:
-    text = "\n".join([str(_REVISION), backbone.digest, *(sample.digest for sample in samples)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    spec = backbone.preprocess
+    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, [sample.digest for sample in samples]]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
 def _quantized(backbone: Backbone, samples: Sequence[Sample]) -> bytes:
+    engine.check("cpu")  # must be the first to load onnxruntime, with its settings
     try:
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise MissingExtra("onnx", "train") from error
 
-    with tempfile.TemporaryDirectory() as folder, _quiet_root_logger():
+    model = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder, _quiet_root_logger():
         source, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        model = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
+        correct_biases(model, _batches(samples, backbone))
         onnx.save(model, source)
         pixels = pixel_input.overrides(model, backbone.preprocess)
         quantize_static(
@@ -88,14 +93,19 @@ def _quantized(backbone: Backbone, samples: Sequence[Sample]) -> bytes:
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """Keep onnxruntime's quantizer from advising the user, through the root logger, on steps that were taken already."""
+    """Keep onnxruntime's quantizer from advising the user, through the root logger, on steps already taken."""
     root = logging.getLogger()
-    silence = lambda record: record.levelno > logging.WARNING  # noqa: E731
+    handlers = list(root.handlers)  # a first word through the root logger would give it one
+
+    def silence(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING
+
     root.addFilter(silence)
     try:
         yield
     finally:
         root.removeFilter(silence)
+        root.handlers[:] = handlers
 
 
 class _CalibrationReader:

@@ -9,23 +9,39 @@ import numpy as np
 
 from tledge.errors import ModelError
 from tledge.runtime import Predictor
-from tledge.schema import GoldenCheck, GoldenSample, Precision
+from tledge.schema import GoldenCheck, GoldenSample, Manifest, Precision
 
 # float32 sums differ in their last bits between instruction sets; int8 rounds those bits to whole steps now and then.
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "int8": 5e-2}
 
 
 def check_golden(predictor: Predictor) -> GoldenCheck:
-    """Run the golden samples of `predictor` and compare with what the file says they must give."""
+    """Run the golden samples of `predictor` and compare with what the file says they must give.
+
+    Raises ModelError when the file carries none, or none that can be read.
+    """
     manifest = predictor.manifest
     if not manifest.golden:
         raise ModelError(f"{predictor.path} carries no golden samples.", "Export it again with 'tledge export'.")
-    expected = np.array([sample.probabilities for sample in manifest.golden], np.float32)
-    found = predictor.run(np.stack([_pixels(sample) for sample in manifest.golden]))
+    try:
+        images, expected = _golden(manifest)
+    except (ValueError, TypeError, OSError) as error:
+        hint = "Export it again with 'tledge export'."
+        raise ModelError(f"The golden samples in {predictor.path} cannot be read.", hint) from error
+    found = predictor.run(images)
     flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     worst = float(np.abs(found - expected).max())
     tolerance = TOLERANCE[manifest.precision]
     return GoldenCheck(len(expected), worst, flips, tolerance, passed=flips == 0 and worst <= tolerance)
+
+
+def _golden(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    spec, count = manifest.preprocess, len(manifest.golden)
+    images = np.stack([_pixels(sample) for sample in manifest.golden])
+    expected = np.array([sample.probabilities for sample in manifest.golden], np.float32)
+    if images.shape != (count, spec.height, spec.width, 3) or expected.shape != (count, len(manifest.classes)):
+        raise ValueError("of another shape than the model's")
+    return images, expected
 
 
 def _pixels(sample: GoldenSample) -> np.ndarray:
