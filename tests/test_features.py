@@ -23,7 +23,7 @@ from tledge.schema import Backbone, Features, Sample
 
 # What a process of its own does with the cache in argv: extract everything, a line per batch on stdout.
 EXTRACT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import make_backbone, make_samples
@@ -32,7 +32,7 @@ photos, graphs, cache, pause = Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.ar
 def tell(done, total):
     print(done, total, flush=True)
     time.sleep(pause)
-backbone = make_backbone(graphs)
+backbone = make_backbone(graphs / str(os.getpid()))
 with FeatureStore(cache) as store:
     extract(make_samples(photos), backbone, store, on_progress=tell)
 """
@@ -98,6 +98,17 @@ def test_a_row_is_the_same_bit_for_bit_however_the_samples_are_grouped(tmp_path,
             extract([Sample(*row) for row in _rows(mixed[first : first + size])], backbone, store)
         pieces = extract(samples, backbone, store)
     assert pieces.hits == 21
+    assert pieces.matrix.tobytes() == whole.matrix.tobytes()
+
+
+def test_a_row_of_the_default_backbone_does_not_depend_on_its_neighbours(tmp_path, lite0):
+    samples = make_samples(make_photos(tmp_path / "photos", ["a", "b"], 10))
+    whole = fresh(tmp_path, "whole", samples, lite0)
+    with open_store(tmp_path / "pieces") as store:
+        for part in (samples[:1], samples[1:4], samples[4:]):
+            extract(part, lite0, store)
+        pieces = extract(samples, lite0, store)
+    assert (pieces.hits, pieces.misses) == (20, 0)
     assert pieces.matrix.tobytes() == whole.matrix.tobytes()
 
 
@@ -354,12 +365,12 @@ def test_prune_drops_the_least_recently_used_rows_and_frees_the_disk(tmp_path, b
     digests = fill(store, backbone, 500)
     space = replace(space_of(backbone), dimension=1024)
     edit(store, "UPDATE features SET used = used - 86400")
-    assert len(store.find(space, digests[:100])) == 100
+    assert len(store.find(space, digests[200:300])) == 100
     before = sum(file.stat().st_size for file in store.path.parent.iterdir())
     assert store.prune(150 * 4096) == (350, 350 * 4096)
     kept = store.find(space, digests)
     assert len(kept) == 150
-    assert set(digests[:100]) <= set(kept)
+    assert set(digests[200:300]) <= set(kept)
     assert sum(file.stat().st_size for file in store.path.parent.iterdir()) < before / 2
     assert store.prune(150 * 4096) == (0, 0)
     assert store.prune(0) == (150, 150 * 4096)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,7 +20,7 @@ from conftest import make_backbone, make_head, make_manifest, make_photos, make_
 from tledge import heads
 from tledge.errors import DataError, ModelError, OutputError
 from tledge.features import FeatureStore, extract
-from tledge.model import build, check_golden, quantize
+from tledge.model import bias_correction, build, check_golden, quantize
 from tledge.model.join import join
 from tledge.model.manifest import stamp
 from tledge.preprocess import preprocess
@@ -334,3 +335,46 @@ def test_the_log_of_others_is_left_as_it_was(tmp_path, samples, backbone):
     before = list(root.handlers), list(root.filters), root.level
     quantize(backbone, samples, tmp_path)
     assert (list(root.handlers), list(root.filters), root.level) == before
+
+
+# ── Biases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("groups", "outputs", "inputs"), [(1, 4, 3), (3, 6, 3), (2, 4, 6)])
+def test_the_shift_of_a_channel_is_what_the_change_of_its_weights_adds_over_flat_planes(groups, outputs, inputs):
+    rng = np.random.default_rng(0)
+    change, planes = rng.normal(size=(outputs, inputs // groups, 3, 3)), rng.normal(size=inputs)
+    shift = bias_correction._shift(change, planes)
+    for output in range(outputs):
+        first = output // (outputs // groups) * (inputs // groups)
+        own = planes[first : first + inputs // groups]
+        assert shift[output] == pytest.approx(sum(change[output, i].sum() * own[i] for i in range(len(own))))
+
+
+def test_corrected_biases_bring_the_means_of_a_rounded_network_back(samples, backbone):
+    images = pixels(samples, backbone)
+    exact = onnx.load(backbone.path)
+    corrected = onnx.load(backbone.path)
+    bias_correction.correct_biases(corrected, [{"image": images[:12]}, {"image": images[12:]}])
+    drift = [abs(first_layer(rounded(model), images) - first_layer(exact, images)) for model in (exact, corrected)]
+    assert np.linalg.norm(drift[1]) < 0.3 * np.linalg.norm(drift[0])
+    same = {each.name for each in exact.graph.initializer if each in corrected.graph.initializer}
+    assert {each.name for each in exact.graph.initializer} - same == {"first.bias", "second.bias"}
+
+
+def rounded(model: Any) -> Any:
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    for each in copy.graph.initializer:
+        if each.name.endswith(".weight"):
+            weights = numpy_helper.to_array(each)
+            change = bias_correction._rounding(weights.astype(np.float64))
+            each.CopyFrom(numpy_helper.from_array((weights + change).astype(np.float32), each.name))
+    return copy
+
+
+def first_layer(model: Any, images: np.ndarray) -> np.ndarray:
+    """Return the mean of each channel of the first convolution's output."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    copy.graph.output.append(onnx.helper.make_tensor_value_info("first", onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(copy.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["first"], {"image": images})[0].astype(np.float64).mean(axis=(0, 2, 3))

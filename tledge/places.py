@@ -72,7 +72,7 @@ def check_free_file(target: Path, *, force: bool) -> None:
     """Raise OutputError unless the file `target` may be written: nothing is there, or a file that `force` gives up."""
     with writing(target):
         _check_parent(target)
-        if not os.path.lexists(target):
+        if not _is_there(target):
             return
         if not target.is_file():
             kind = "folder" if target.is_dir() else "link or device"
@@ -88,7 +88,7 @@ def check_free_folder(target: Path, *, force: bool, files: Sequence[str]) -> Non
     """
     with writing(target):
         _check_parent(target)
-        if not os.path.lexists(target):
+        if not _is_there(target):
             return
         if not target.is_dir():
             raise OutputError(f"A folder is to be made, and {target} is a file.", "Choose another place.")
@@ -116,6 +116,14 @@ def check_apart(target: Path, source: Path) -> None:
         raise OutputError(f"{target} lies in {source}, where it would be taken for data.", "Choose another --out.")
     if theirs.is_relative_to(ours):
         raise OutputError(f"{target} holds the data in {source}, so it is not written to.", "Choose another --out.")
+
+
+def _is_there(target: Path) -> bool:
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _check_force(target: Path, force: bool) -> None:

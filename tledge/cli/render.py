@@ -32,10 +32,10 @@ def train(result: TrainResult, console: Any) -> None:
         f"{result.backbone} + {result.head}: {counts.train} pictures to train on{val}, {counts.test} to test on",
     )
     _metrics(console, result.metrics)
-    _problems(console, result.skipped, "Left out")
-    _problems(console, result.conflicts, "Deserve a look")
     for warning in result.warnings:
         _line(console, f"note: {warning}")
+    _problems(console, result.skipped, "Left out")
+    _problems(console, result.conflicts, "Deserves a look")
     extracted = f"{result.cache.misses} pictures extracted, {result.cache.hits} from the cache"
     _line(
         console, f"{extracted}; {seconds['total']:.1f} s (extract {seconds['extract']:.1f}, fit {seconds['fit']:.1f})"

@@ -217,14 +217,10 @@ def _warnings(dataset: Dataset) -> tuple[str, ...]:
     if counts[most] > _IMBALANCE * counts[fewest]:
         found.append(f"Classes are unbalanced: '{most}' has {counts[most]} pictures, '{fewest}' has {counts[fewest]}.")
     if dataset.skipped:
-        found.append(f"{len(dataset.skipped)} files were left out; the first: {_words(dataset.skipped[0])}.")
+        found.append(f"Files that were left out: {len(dataset.skipped)}.")
     if dataset.conflicts:
-        found.append(f"{len(dataset.conflicts)} pictures deserve a look; the first: {_words(dataset.conflicts[0])}.")
+        found.append(f"Pictures under two labels, or both trained and tested on: {len(dataset.conflicts)}.")
     return tuple(found)
-
-
-def _words(problem: Any) -> str:
-    return f"{problem.path}: {problem.reason}"
 
 
 def _mistakes(tested: Features, rows: np.ndarray, classes: tuple[str, ...]) -> tuple[Mistake, ...]:

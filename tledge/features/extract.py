@@ -1,8 +1,8 @@
 """Dataset × Backbone → Features: decode, preprocess, run once, keep.
 
 Each worker decodes a batch and runs it through one shared onnxruntime session, single-threaded, so that decoding and
-the network fill the cores without waiting for each other. Every batch has the same shape, the last one padded, since
-only then a row is the same bit for bit however the samples were grouped.
+the network fill the cores without waiting for each other. Every batch has the same shape, the last one padded: a kernel
+may be chosen by the batch's size, and a row must be the same bit for bit however the samples were grouped.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def fit(head: str, features: Features, classes: int, seed: int) -> LinearHead:
 
 
 def refit(head: str, fitted: LinearHead, features: Features) -> LinearHead:
-    """Fit `fitted`, a head of kind `head`, again to other `features` of its samples, as strongly regularised as it was."""
+    """Fit `fitted`, a head of kind `head`, to other `features` of its samples, as strongly regularised as it was."""
     return HEADS[head].refit(fitted, features.matrix, labels(features.samples))
 
 

@@ -31,7 +31,7 @@ def warm_up(predictor: Predictor) -> int:
 
     Ten runs are made in any case, however long they take.
     """
-    image, runs, before = pictures(predictor, 1), 0, float("inf")
+    image, runs, before = pictures(predictor, 1), 0, 0.0
     end = time.perf_counter() + _WARM_UP_S
     while time.perf_counter() < end:
         now = float(np.median([timed(lambda: predictor.run(image)) for _ in range(_WINDOW)]))
