@@ -21,7 +21,7 @@ from tledge.schema import LinearHead
 L2_PATH = tuple(float(10.0 ** (exponent / 3)) for exponent in range(3, -16, -1))
 _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
-_PATH_TOLERANCE = 2e-3
+_PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
 _ROW_BLOCK_BYTES = 64 << 20
 # Products with a few columns are bound by memory: below this size BLAS threads only wait for each other (12 ms for two
