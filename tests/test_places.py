@@ -121,7 +121,9 @@ def test_output_and_data_are_kept_apart(tmp_path: Path) -> None:
     for target in (data, data / "x" / "y", tmp_path, tmp_path / "link" / "x", tmp_path / "z" / ".." / "data"):
         with pytest.raises(OutputError, match="data"):
             places.check_apart(target, data)
+    (tmp_path / "circle").symlink_to("circle")
     places.check_apart(tmp_path / "data2", data)
+    places.check_apart(tmp_path / "data2", tmp_path / "circle")
 
 
 # ── While writing ────────────────────────────────────────────────────────────────────────────────────────────────────

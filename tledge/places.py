@@ -111,7 +111,7 @@ def check_free_folder(target: Path, *, force: bool, files: Sequence[str]) -> Non
 
 def check_apart(target: Path, source: Path) -> None:
     """Raise OutputError when `target` lies in `source` or holds it: what is written must not be read as data later."""
-    ours, theirs = target.resolve(), source.resolve()
+    ours, theirs = Path(os.path.realpath(target)), Path(os.path.realpath(source))  # links in a circle do not raise
     if ours.is_relative_to(theirs):
         raise OutputError(f"{target} lies in {source}, where it would be taken for data.", "Choose another --out.")
     if theirs.is_relative_to(ours):
