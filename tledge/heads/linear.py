@@ -10,10 +10,13 @@ before, and ends when the held-out loss has stopped falling, which is where the 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 
+from tledge import machine
 from tledge.errors import MissingExtra
 from tledge.heads.lbfgs import minimize
 from tledge.schema import LinearHead
@@ -23,21 +26,19 @@ _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
 _PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
-_ROW_BLOCK_BYTES = 64 << 20
-# Products with a few columns are bound by memory: below this size BLAS threads only wait for each other (12 ms for two
-# threads on busy cores against 1.2 ms for one, 10 MB of features).
-_THREADS_PAY_BYTES = 64 << 20
+_BLOCKS = 8  # of rows, at least: a fixed number, so that sums do not depend on how many cores share the blocks
+_BLOCK_BYTES = 64 << 20
 
 
 def fit(features: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int) -> LinearHead:
     """Fit `features` float32 [n, d] to `labels` int [n] in 0..classes-1.
 
     `folds` int [n] says in which fold a row is held out; -1 is a row that never is. The strength with the lowest
-    held-out log loss is kept, then all rows are fitted with it. Deterministic: below 64 MB of features on any number of
-    cores, above for one number of BLAS threads. Raises MissingExtra when threadpoolctl is not installed.
+    held-out log loss is kept, then all rows are fitted with it. Deterministic, on any number of cores. Raises
+    MissingExtra when threadpoolctl is not installed.
     """
     mean, scale, x = _standardised(features)
-    with _blas_threads(x):
+    with _one_blas_thread():
         chosen, path = _choose(x, labels, folds, classes)
         weights = _fit_all(x, labels, chosen, classes)
     return _unstandardised(weights, mean, scale, chosen, path)
@@ -49,7 +50,7 @@ def refit(head: LinearHead, features: np.ndarray, labels: np.ndarray) -> LinearH
     For features of another precision: cross-validating again would move the head by more than the precision did.
     """
     mean, scale, x = _standardised(features)
-    with _blas_threads(x):
+    with _one_blas_thread():
         weights = _fit_all(x, labels, head.l2, len(head.bias))
     return _unstandardised(weights, mean, scale, head.l2, head.path)
 
@@ -72,12 +73,16 @@ def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     return mean, scale, x
 
 
-def _blas_threads(x: np.ndarray) -> AbstractContextManager[object]:
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """Keep BLAS from starting threads of its own: on products with a few columns they mostly wait for each other.
+
+    On two busy cores one product of 10 MB by ten columns took 12 ms with two BLAS threads and 1.2 ms with one.
+    """
     try:
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingExtra("threadpoolctl", "train") from error
-    return threadpool_limits(1 if x.nbytes < _THREADS_PAY_BYTES else None, user_api="blas")
+    return threadpool_limits(1, user_api="blas")
 
 
 def _fit_all(x: np.ndarray, labels: np.ndarray, l2: float, classes: int) -> np.ndarray:
@@ -126,22 +131,26 @@ def _solve(
     folds = masks.shape[1]
     classes = start.shape[1] // folds
     share = (masks / masks.sum(axis=0)).astype(np.float32)
-    block = max(1, _ROW_BLOCK_BYTES // (4 * start.shape[1]))
+    size = max(1, min(-(-len(x) // _BLOCKS), _BLOCK_BYTES // (4 * start.shape[1])))
+    blocks = [slice(first, first + size) for first in range(0, len(x), size)]
+
+    def of_block(weights: np.ndarray, rows: slice) -> tuple[float, np.ndarray, np.ndarray]:
+        part = x[rows]
+        loss, error = _loss_and_error(part @ weights[:-1] + weights[-1], labels[rows], share[rows], classes)
+        return loss, part.T @ error, error.sum(axis=0)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(start.shape)
-        gradient = np.zeros_like(weights)
         loss = 0.5 * l2 * float(np.square(weights[:-1]).sum(dtype=np.float64))
-        for first in range(0, len(x), block):
-            rows = slice(first, first + block)
-            part, error = _loss_and_error(x[rows] @ weights[:-1] + weights[-1], labels[rows], share[rows], classes)
-            loss += part
-            gradient[:-1] += x[rows].T @ error
-            gradient[-1] += error.sum(axis=0)
-        gradient[:-1] += l2 * weights[:-1]
+        gradient = np.concatenate([l2 * weights[:-1], np.zeros_like(weights[-1:])])
+        for block_loss, block_gradient, block_bias in pool.map(partial(of_block, weights), blocks):
+            loss += block_loss
+            gradient[:-1] += block_gradient
+            gradient[-1] += block_bias
         return loss, gradient.ravel()
 
-    return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
+    with ThreadPoolExecutor(machine.cores()) as pool:
+        return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
 
 
 def _loss_and_error(
