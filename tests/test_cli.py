@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -45,9 +46,12 @@ def document(*arguments: str | Path, code: int = 0) -> Any:
 
 
 def started(*arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
-    """Start a command as a process of its own."""
+    """Start a command as a process of its own, one that Ctrl-C stops even where these tests run in the background."""
     command = [*TLEDGE, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    listening = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening, **more
+    )
 
 
 # ── The contract of --json ───────────────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +302,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fresh_cache(cache: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+def fresh_cache(run: Path, cache: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment with a cache that holds the converted backbone only."""
     folder = tmp_path / "cache"
     shutil.copytree(cache / "backbones", folder / "backbones")

@@ -27,9 +27,10 @@ def fit(head: str, features: Features, classes: int, seed: int) -> LinearHead:
     return HEADS[head].fit(features.matrix, labels(features.samples), folds.assign(features.samples, seed), classes)
 
 
-def refit(head: str, fitted: LinearHead, features: Features) -> LinearHead:
-    """Fit `fitted`, a head of kind `head`, to other `features` of its samples, as strongly regularised as it was."""
-    return HEADS[head].refit(fitted, features.matrix, labels(features.samples))
+def refit(head: str, fitted: LinearHead, *features: Features) -> LinearHead:
+    """Fit `fitted`, a head of kind `head`, to all rows of all `features`, as strongly regularised as it was."""
+    matrix = np.concatenate([each.matrix for each in features])
+    return HEADS[head].refit(fitted, matrix, np.concatenate([labels(each.samples) for each in features]))
 
 
 def probabilities(head: str, fitted: LinearHead, matrix: np.ndarray) -> np.ndarray:

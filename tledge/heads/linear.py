@@ -45,7 +45,7 @@ def fit(features: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: in
 
 
 def refit(head: LinearHead, features: np.ndarray, labels: np.ndarray) -> LinearHead:
-    """Fit other `features` float32 [n, d] of the same samples with the strength that `head` was fitted with.
+    """Fit other `features` float32 [n, d] to `labels` int [n] with the strength that `head` was fitted with.
 
     For features of another precision: cross-validating again would move the head by more than the precision did.
     """
