@@ -157,7 +157,7 @@ def test_contents_decide_and_not_names(tmp_path):
 def test_every_format_that_is_decoded_is_known(tmp_path, kind):
     from PIL import Image
 
-    from tledge.preprocess import FORMATS
+    from tledge.decode import FORMATS
 
     assert kind in FORMATS and len(FORMATS) == 6
     for mode in ("RGB", "L", "1"):

@@ -21,12 +21,13 @@ LAYERS = (
     {"runtime"},
     {"backbones", "data"},
     {"preprocess"},
+    {"decode"},
     {"engine", "native"},
     {"places", "documents", "machine", "seal", "reference"},
     {"schema"},
     {"errors"},
 )
-RUNTIME_MAY_USE = {"preprocess", "native", "engine", "machine", "seal", "schema", "errors"}
+RUNTIME_MAY_USE = {"preprocess", "decode", "native", "engine", "machine", "seal", "schema", "errors"}
 HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "PIL", "pygal", "jinja2", "matplotlib"}
 
 

@@ -15,8 +15,9 @@ from conftest import draw_photo
 from PIL import Image, ImageCms
 
 from tledge import preprocess
+from tledge.decode import MAX_PIXELS, decode
 from tledge.errors import DataError
-from tledge.preprocess import PAD_GREY, decode, fit_into
+from tledge.preprocess import PAD_GREY, fit_into
 from tledge.schema import PreprocessSpec
 
 DEEP = np.array([[0, 257, 32768, 65535]], np.uint16)
@@ -236,7 +237,7 @@ def test_a_picture_of_too_many_pixels_is_refused_from_its_header(side):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for bomb in bombs:
-            with pytest.raises(DataError, match=f"more than {preprocess.MAX_PIXELS:,} pixels"):
+            with pytest.raises(DataError, match=f"more than {MAX_PIXELS:,} pixels"):
                 decode(bomb)
 
 

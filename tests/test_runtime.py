@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import draw_photo, make_backbone, make_head, make_manifest, make_model, make_photos
 
+from tledge.decode import decode
 from tledge.errors import DataError, EngineError, ModelError
 from tledge.model.join import join
-from tledge.preprocess import decode, fit_into
+from tledge.preprocess import fit_into
 from tledge.runtime import MANIFEST_KEY, Predictor
 from tledge.seal import seal
 

@@ -28,7 +28,7 @@ def thumbnail(path: str) -> str:
     A picture that can no longer be read gives the empty string: by then the model is trained, and a picture that was
     moved or damaged meanwhile is no reason to lose the report.
     """
-    from tledge.preprocess import decode
+    from tledge.decode import decode
 
     try:
         return _jpeg(decode(path))
