@@ -85,13 +85,14 @@ def optimum(x: np.ndarray, labels: np.ndarray, classes: int, l2: float) -> np.nd
 
 def test_the_gradient_is_the_slope_of_the_loss():
     rng = np.random.default_rng(0)
-    logits, labels = rng.normal(0, 2, (11, 2 * 3)), rng.integers(0, 3, 11)
-    share = rng.uniform(0, 1, (11, 2)) * (rng.uniform(0, 1, (11, 2)) < 0.8)
+    logits, labels = rng.normal(0, 2, (3, 2, 11)), rng.integers(0, 3, 11)
+    share = rng.uniform(0, 1, (2, 11)) * (rng.uniform(0, 1, (2, 11)) < 0.8)
 
     def loss(values: np.ndarray) -> float:
-        return linear._loss_and_error(values.copy(), labels, share, 3)[0]
+        return linear._loss_to_error(values.copy(), labels, share)
 
-    _, gradient = linear._loss_and_error(logits.copy(), labels, share, 3)
+    gradient = logits.copy()
+    linear._loss_to_error(gradient, labels, share)
     step = 1e-6 * np.eye(logits.size).reshape(-1, *logits.shape)
     slopes = [(loss(logits + each) - loss(logits - each)) / 2e-6 for each in step]
     np.testing.assert_allclose(gradient.ravel(), slopes, atol=1e-8)
@@ -165,7 +166,8 @@ def test_a_refit_is_the_minimum_at_the_strength_that_was_chosen_before():
     found = np.vstack([again.weights * scale[:, None], again.bias + mean @ again.weights.astype(np.float64)])
     assert np.linalg.norm(objective(found, x, labels, head.l2)[1]) <= 2e-4
     assert (again.l2, again.path) == (head.l2, head.path)
-    np.testing.assert_array_equal(linear.refit(head, features, labels).weights, head.weights)
+    # The same minimum, reached from another start.
+    np.testing.assert_allclose(linear.refit(head, features, labels).weights, head.weights, atol=1e-3)
 
 
 def test_units_of_the_features_do_not_matter():

@@ -26,7 +26,7 @@ _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
 _PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
-_BLOCKS = 8  # of rows, at least: a fixed number, so that sums do not depend on how many cores share the blocks
+_BLOCKS = 4  # of rows, at least: a fixed number, so that sums do not depend on how many cores share the blocks
 _BLOCK_BYTES = 64 << 20
 
 
@@ -39,8 +39,8 @@ def fit(features: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: in
     """
     mean, scale, x = _standardised(features)
     with _one_blas_thread():
-        chosen, path = _choose(x, labels, folds, classes)
-        weights = _fit_all(x, labels, chosen, classes)
+        chosen, start, path = _choose(x, labels, folds, classes)
+        weights = _fit_all(x, labels, chosen, start)
     return _unstandardised(weights, mean, scale, chosen, path)
 
 
@@ -51,7 +51,7 @@ def refit(head: LinearHead, features: np.ndarray, labels: np.ndarray) -> LinearH
     """
     mean, scale, x = _standardised(features)
     with _one_blas_thread():
-        weights = _fit_all(x, labels, head.l2, len(head.bias))
+        weights = _fit_all(x, labels, head.l2, _zeros(len(head.bias), 1, x))
     return _unstandardised(weights, mean, scale, head.l2, head.path)
 
 
@@ -85,9 +85,13 @@ def _one_blas_thread() -> AbstractContextManager[object]:
     return threadpool_limits(1, user_api="blas")
 
 
-def _fit_all(x: np.ndarray, labels: np.ndarray, l2: float, classes: int) -> np.ndarray:
-    start = np.zeros((x.shape[1] + 1, classes), np.float32)
-    return _solve(x, labels, np.ones((len(x), 1), np.float32), l2, start, _FINAL_TOLERANCE)
+def _zeros(classes: int, folds: int, x: np.ndarray) -> np.ndarray:
+    return np.zeros((classes, folds, x.shape[1] + 1), np.float32)
+
+
+def _fit_all(x: np.ndarray, labels: np.ndarray, l2: float, start: np.ndarray) -> np.ndarray:
+    """Return weights [classes, d + 1] of all rows."""
+    return _solve(x, labels, np.ones((1, len(x)), np.float32), l2, start, _FINAL_TOLERANCE)[:, 0]
 
 
 def _standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,74 +109,80 @@ def _standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _choose(
     x: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: int
-) -> tuple[float, tuple[tuple[float, float, float], ...]]:
+) -> tuple[float, np.ndarray, tuple[tuple[float, float, float], ...]]:
+    """Return the best strength, the mean of its folds' weights [classes, 1, d + 1] to start from, and the path."""
     count = int(folds.max()) + 1
-    masks = (folds[:, None] != np.arange(count)).astype(np.float32)
-    weights = np.zeros((x.shape[1] + 1, count * classes), np.float32)
+    masks = (folds != np.arange(count)[:, None]).astype(np.float32)
     held_out = np.flatnonzero(folds >= 0)
+    weights = best_weights = _zeros(classes, count, x)
     path: list[tuple[float, float, float]] = []
     for l2 in L2_PATH:
         weights = _solve(x, labels, masks, l2, weights, _PATH_TOLERANCE)
-        logits = (x @ weights[:-1] + weights[-1]).reshape(len(x), count, classes)
-        own = softmax(logits[held_out, folds[held_out]].astype(np.float64))
+        logits = np.tensordot(weights[..., :-1], x, (2, 1)) + weights[..., -1:]
+        own = softmax(logits[:, folds[held_out], held_out].T.astype(np.float64))
         truth = own[np.arange(len(held_out)), labels[held_out]]
         accuracy = float((own.argmax(axis=1) == labels[held_out]).mean())
         path.append((l2, float(-np.log(np.maximum(truth, 1e-15)).mean()), accuracy))
         best = min(range(len(path)), key=lambda i: path[i][1])
-        if len(path) - 1 - best >= _PATIENCE:
+        if best == len(path) - 1:
+            best_weights = weights
+        elif len(path) - 1 - best >= _PATIENCE:
             break
-    return path[best][0], tuple(path)
+    return path[best][0], best_weights.mean(axis=1, keepdims=True), tuple(path)
 
 
 def _solve(
     x: np.ndarray, labels: np.ndarray, masks: np.ndarray, l2: float, start: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Minimise the sum of the folds' losses over weights [d + 1, folds * classes], the bias in the last row."""
-    folds = masks.shape[1]
-    classes = start.shape[1] // folds
-    share = (masks / masks.sum(axis=0)).astype(np.float32)
-    size = max(1, min(-(-len(x) // _BLOCKS), _BLOCK_BYTES // (4 * start.shape[1])))
+    """Minimise the sum of the folds' losses over weights [classes, folds, d + 1], the bias last; `masks` [folds, n].
+
+    Rows of x stand last in everything computed from them, so that sums over classes run along contiguous memory.
+    """
+    classes, folds, _ = start.shape
+    share = (masks / masks.sum(axis=1, keepdims=True)).astype(np.float32)
+    size = max(1, min(-(-len(x) // _BLOCKS), _BLOCK_BYTES // (4 * classes * folds)))
     blocks = [slice(first, first + size) for first in range(0, len(x), size)]
 
     def of_block(weights: np.ndarray, rows: slice) -> tuple[float, np.ndarray, np.ndarray]:
-        part = x[rows]
-        loss, error = _loss_and_error(part @ weights[:-1] + weights[-1], labels[rows], share[rows], classes)
-        return loss, part.T @ error, error.sum(axis=0)
+        logits = (weights[:, :-1] @ x[rows].T + weights[:, -1:]).reshape(classes, folds, -1)
+        loss = _loss_to_error(logits, labels[rows], share[:, rows])
+        error = logits.reshape(len(weights), -1)
+        return loss, error @ x[rows], error.sum(axis=1)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(start.shape)
-        loss = 0.5 * l2 * float(np.square(weights[:-1]).sum(dtype=np.float64))
-        gradient = np.concatenate([l2 * weights[:-1], np.zeros_like(weights[-1:])])
+        weights = flat.reshape(classes * folds, -1)
+        loss = 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))
+        gradient = l2 * weights
+        gradient[:, -1] = 0.0
         for block_loss, block_gradient, block_bias in pool.map(partial(of_block, weights), blocks):
             loss += block_loss
-            gradient[:-1] += block_gradient
-            gradient[-1] += block_bias
+            gradient[:, :-1] += block_gradient
+            gradient[:, -1] += block_bias
         return loss, gradient.ravel()
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
 
 
-def _loss_and_error(
-    logits: np.ndarray, labels: np.ndarray, share: np.ndarray, classes: int
-) -> tuple[float, np.ndarray]:
-    """Return the weighted loss of `logits` float32 [rows, folds * classes], and its derivative by them, in place."""
-    each = np.arange(len(logits))
-    own = logits.reshape(len(logits), -1, classes)
-    own -= own.max(axis=2, keepdims=True)
-    truth = own[each, :, labels]
-    np.exp(own, out=own)
-    total = own.sum(axis=2)
+def _loss_to_error(logits: np.ndarray, labels: np.ndarray, share: np.ndarray) -> float:
+    """Turn `logits` [classes, folds, rows] into the derivative of the loss by them, in place; return the loss.
+
+    `labels` is int [rows], `share` [folds, rows] the weight of each row in the loss of each fold.
+    """
+    each = np.arange(len(labels))
+    logits -= logits.max(axis=0)
+    truth = logits[labels, :, each].T
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=0)
     loss = float((share * (np.log(total) - truth)).sum(dtype=np.float64))
-    own /= total[:, :, None]
-    own[each, :, labels] -= 1.0
-    own *= share[:, :, None]
-    return loss, logits
+    logits *= share / total
+    logits[labels, :, each] -= share.T
+    return loss
 
 
 def _unstandardised(
     weights: np.ndarray, mean: np.ndarray, scale: np.ndarray, l2: float, path: tuple[tuple[float, float, float], ...]
 ) -> LinearHead:
-    raw = weights[:-1].astype(np.float64) / scale[:, None]
-    bias = weights[-1] - mean.astype(np.float64) @ raw
-    return LinearHead(raw.astype(np.float32), bias.astype(np.float32), l2, path)
+    raw = (weights[:, :-1].astype(np.float64) / scale).T
+    bias = weights[:, -1] - mean.astype(np.float64) @ raw
+    return LinearHead(np.ascontiguousarray(raw, np.float32), bias.astype(np.float32), l2, path)
