@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from tledge.backbones import efficientnet_lite, kept_files, keras_applications
 from tledge.backbones.conversion import REVISION, convert_apart, require_converter
 from tledge.backbones.recipe import Recipe, preprocess_spec
-from tledge.errors import BackboneError
+from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import Backbone, BackboneInfo, PreprocessSpec
 
 FAMILIES = (
@@ -40,9 +39,7 @@ def find(name: str) -> Recipe:
     """Return the recipe called `name`. Raises BackboneError with the nearest name and the list when there is none."""
     if name in _RECIPES:
         return _RECIPES[name]
-    near = difflib.get_close_matches(name, _RECIPES, n=1, cutoff=0.5)
-    question = f"Did you mean {near[0]}? " if near else ""
-    raise BackboneError(f"There is no backbone called {name!r}.", f"{question}There are: {', '.join(_RECIPES)}.")
+    raise BackboneError(f"There is no backbone called {name!r}.", did_you_mean(name, _RECIPES))
 
 
 def load(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 
-from tledge.errors import TledgeError
+from tledge.errors import TledgeError, did_you_mean
 from tledge.heads import folds, linear
 from tledge.schema import Features, LinearHead, Sample
 
@@ -17,9 +16,7 @@ HEADS = {"linear": linear}
 def check_name(head: str) -> None:
     """Raise TledgeError unless `head` is a kind of head."""
     if head not in HEADS:
-        near = difflib.get_close_matches(head, HEADS, 1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Choose one of: {', '.join(HEADS)}."
-        raise TledgeError(f"There is no head called '{head}'.", hint)
+        raise TledgeError(f"There is no head called {head!r}.", did_you_mean(head, HEADS))
 
 
 def fit(head: str, features: Features, classes: int, seed: int) -> LinearHead:
