@@ -334,13 +334,13 @@ def test_a_stopped_run_leaves_nothing_but_what_it_extracted(
     assert errors.count("\n") == (number == signal.SIGINT)
     assert not Path("runs").exists()
     if number == signal.SIGINT:
-        assert rows_kept(fresh_cache) >= 16
+        assert rows_kept(fresh_cache) >= 4
     if number == signal.SIGKILL:  # and a run afterwards goes on where this one was stopped
         again = subprocess.run(
             [*TLEDGE, "train", many, "--out", "runs/r", "--json"], env=fresh_cache, capture_output=True
         )
         counts = json.loads(again.stdout)["cache"]
-        assert counts["hits"] >= 16 and counts["hits"] + counts["misses"] == 300
+        assert counts["hits"] >= 4 and counts["hits"] + counts["misses"] == 300
 
 
 def test_a_closed_pipe_ends_in_silence(int8_model: Path, photos: Path) -> None:
