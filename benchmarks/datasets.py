@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -31,10 +32,31 @@ def elpv(folder: Path, most: int | None = None) -> Path:
     """
     source = _package("elpv_dataset", "elpv-dataset") / "data"
     by_class: dict[str, list[Path]] = {DEFECTIVE: [], FUNCTIONAL: []}
-    for name, probability in _labels(source / "labels.csv"):
+    for name, probability, _ in _labels(source / "labels.csv"):
         by_class[DEFECTIVE if probability >= _THRESHOLD else FUNCTIONAL].append(source / name)
     for name, pictures in by_class.items():
         _copy(pictures[:most], folder / name)
+    return folder
+
+
+def elpv_split(pictures: Path, folder: Path, seed: int, test_fraction: float = 0.25) -> Path:
+    """Link the `pictures` that `elpv` laid out into `folder`/train and `folder`/test and return `folder`.
+
+    Of each class and type of cell (mono, poly), `test_fraction` are drawn for the test.
+    """
+    labels = _labels(_package("elpv_dataset", "elpv-dataset") / "data" / "labels.csv")
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, probability, cell in labels:
+        groups.setdefault((DEFECTIVE if probability >= _THRESHOLD else FUNCTIONAL, cell), []).append(Path(name).name)
+    rng = random.Random(seed)
+    for (label, _), names in sorted(groups.items()):
+        rng.shuffle(names)
+        tested = round(test_fraction * len(names))
+        for part, chosen in (("test", names[:tested]), ("train", names[tested:])):
+            place = folder / part / label
+            place.mkdir(parents=True, exist_ok=True)
+            for name in chosen:
+                (place / name).hardlink_to(pictures / label / name)
     return folder
 
 
@@ -46,11 +68,11 @@ def _package(module: str, distribution: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _labels(table: Path) -> list[tuple[str, float]]:
-    """Return (path, probability) of each row; the columns path, probability and type are separated by blanks."""
+def _labels(table: Path) -> list[tuple[str, float, str]]:
+    """Return (path, probability, type) of each row; the columns are separated by blanks."""
     try:
         rows = [line.split() for line in table.read_text().splitlines() if line.strip()]
-        return [(row[0], float(row[1])) for row in rows]
+        return [(row[0], float(row[1]), row[2]) for row in rows]
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{table} must list the pictures of ELPV ({error}).", "Install elpv-dataset again.") from error
 

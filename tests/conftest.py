@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 import tledge
-from tledge import backbones
+from tledge import backbones, heads
+from tledge.heads import dense
 from tledge.model.join import join
 from tledge.model.manifest import MANIFEST_VERSION, stamp
-from tledge.schema import Backbone, LinearHead, Manifest, PreprocessSpec, Sample
+from tledge.schema import Backbone, Head, Manifest, PreprocessSpec, Sample
 
 
 def draw_photo(kind: int, rng: np.random.Generator, size: int) -> np.ndarray:
@@ -101,11 +102,12 @@ def make_backbone(
     return Backbone(name, path, PreprocessSpec(size, size, mean=mean, std=std), 8, digest)
 
 
-def make_head(classes: int, dimension: int = 8, seed: int = 3) -> LinearHead:
+def make_head(classes: int, dimension: int = 8, seed: int = 3) -> Head:
     """Return a head with random weights."""
     rng = np.random.default_rng(seed)
     weights, bias = rng.normal(0, 0.5, (dimension, classes)), rng.normal(0, 0.5, classes)
-    return LinearHead(weights.astype(np.float32), bias.astype(np.float32), 0.1)
+    arrays = dense.one_layer(weights.astype(np.float32), bias.astype(np.float32))
+    return Head("linear", arrays, {"l2": 0.1})
 
 
 def make_manifest(backbone: Backbone, classes: Sequence[str]) -> Manifest:
@@ -130,7 +132,7 @@ def make_model(path: Path, classes: Sequence[str] = ("left", "right"), backbone:
     """Write a sealed model file of a tiny backbone and a random head; returns `path`."""
     backbone = backbone or make_backbone(path.parent / "graphs")
     head = make_head(len(classes), backbone.dimension)
-    path.write_bytes(stamp(join(backbone, head), make_manifest(backbone, classes)))
+    path.write_bytes(stamp(join(backbone, heads.graph(head, backbone.dimension)), make_manifest(backbone, classes)))
     return path
 
 

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from tledge.backbones import conversion, describe, efficientnet_lite, kept_files, load, names
-from tledge.backbones.efficientnet_lite import _VARIANTS, Variant, build, network, read_weights
+from tledge.backbones.efficientnet_lite import _VARIANTS, Variant, network, read_weights, untrained
 from tledge.backbones.recipe import preprocess_spec
 from tledge.backbones.registry import find
 from tledge.errors import BackboneError, MissingExtra, OutputError
-from tledge.schema import PreprocessSpec
+from tledge.schema import BackboneOptions, PreprocessSpec
 
 SIZE = 64
+OPTIONS = BackboneOptions(input_size=SIZE)
 
 # Norm, mean and projection on cos(0..1279) of the features of `pictures`, computed in double precision by the torch
 # network that the weights were published for: independent of Keras, of the conversion and of onnxruntime.
@@ -88,15 +89,16 @@ def first_load(cache_dir: Path) -> subprocess.CompletedProcess[str]:
 import logging, os
 from pathlib import Path
 from tledge.backbones import load
+from tledge.schema import BackboneOptions
 before = logging.root.level, list(logging.root.handlers), dict(os.environ)
-load("efficientnet_lite0", Path({str(cache_dir)!r}), input_size={SIZE})
+load("efficientnet_lite0", Path({str(cache_dir)!r}), {OPTIONS!r})
 assert before == (logging.root.level, list(logging.root.handlers), dict(os.environ))
 """)
 
 
 @pytest.fixture
 def lite0(first_load: subprocess.CompletedProcess[str], cache_dir: Path):
-    return load("efficientnet_lite0", cache_dir, input_size=SIZE)
+    return load("efficientnet_lite0", cache_dir, OPTIONS)
 
 
 # ── The networks ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,14 +109,15 @@ def lite0(first_load: subprocess.CompletedProcess[str], cache_dir: Path):
 def test_features_are_those_of_the_network_the_weights_were_published_for(keras, number):
     size, expected = REFERENCE[number]
     pixels = ((pictures(size) - 127.0) / 128.0).astype(np.float32)
-    features = np.asarray(build(_VARIANTS[number], keras, size)(pixels, training=False))
+    model, _, _ = network(keras, f"efficientnet_lite{number}", size)
+    features = np.asarray(model(pixels, training=False))
     np.testing.assert_allclose(summary(features), expected, rtol=1e-4)
 
 
 @needs_converter
 @pytest.mark.parametrize("variant", _VARIANTS, ids=lambda variant: variant.name)
 def test_the_table_tells_the_number_of_trainable_parameters(keras, variant):
-    model = network(keras, variant, 32)
+    model = untrained(keras, variant, 32)
     assert variant.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert model.output.shape == (None, find(variant.name).dimension)
 
@@ -154,23 +157,9 @@ def test_the_graph_is_plain_enough_to_quantize_and_old_enough_to_run(lite0):
 def test_another_process_converts_to_the_same_bytes(lite0, keras):
     from tledge.backbones.keras_convert import convert
 
-    again = convert(build(_VARIANTS[0], keras, SIZE), preprocess_spec(find("efficientnet_lite0"), SIZE))
+    model, spec, _ = network(keras, "efficientnet_lite0", SIZE)
+    again = convert(model, spec)
     assert hashlib.sha256(again).hexdigest() == lite0.digest
-
-
-@needs_converter
-def test_mobilenet_v2_converts_and_agrees_with_keras(keras):
-    from tledge.backbones.keras_applications import build_mobilenet_v2
-    from tledge.backbones.keras_convert import convert
-
-    recipe = find("mobilenet_v2")
-    model = build_mobilenet_v2(keras, SIZE, weights=None)
-    disturb_normalisation(keras, model)
-    assert recipe.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    expected = np.asarray(model((pictures(SIZE) / 127.5 - 1).astype(np.float32), training=False))
-    found = run(convert(model, preprocess_spec(recipe, SIZE)), pictures(SIZE))
-    assert found.shape == (2, recipe.dimension)
-    assert relative_error(found, expected) <= 1e-4
 
 
 def disturb_normalisation(keras, model) -> None:
@@ -232,7 +221,8 @@ from importlib import util
 from pathlib import Path
 util.find_spec = None  # neither the weights nor the converter may even be looked for
 from tledge.backbones import load
-backbone = load("efficientnet_lite0", Path({str(cache_dir)!r}), input_size={SIZE}, on_stage=exit)
+from tledge.schema import BackboneOptions
+backbone = load("efficientnet_lite0", Path({str(cache_dir)!r}), {OPTIONS!r}, on_stage=exit)
 heavy = {{"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"}} & set(sys.modules)
 print(json.dumps([backbone.digest, str(backbone.path), sorted(heavy)]))
 """)
@@ -285,7 +275,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(tmp_path):
 @pytest.mark.parametrize("size", [0, -224, 31, 1025])
 def test_a_senseless_size_is_refused(tmp_path, size):
     with pytest.raises(BackboneError, match=f"32 to 1024 pixels, but is {size}"):
-        load("efficientnet_lite0", tmp_path, input_size=size)
+        load("efficientnet_lite0", tmp_path, BackboneOptions(input_size=size))
 
 
 def test_missing_weights_name_the_extra():
@@ -300,7 +290,7 @@ def test_a_missing_converter_names_the_extra(monkeypatch):
 
 
 def test_other_weights_than_the_published_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    variant = Variant(8, 1.0, 1.0, 224, 0, weights_sha256="0123456789abcdef" * 4)
+    variant = Variant(8, 1.0, 1.0, 224, 0, 0, weights_sha256="0123456789abcdef" * 4)
     package = tmp_path / "efficientnet_lite8_pytorch_model"
     (package / "models").mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('the package must not be run')")
@@ -311,23 +301,15 @@ def test_other_weights_than_the_published_are_refused_before_they_are_read(tmp_p
         read_weights(variant)
 
 
-def test_a_refusal_in_the_converting_process_arrives_as_it_was():
-    with pytest.raises(BackboneError, match="no backbone called 'nonesuch'"):
-        conversion.convert_apart("nonesuch", SIZE)
+def test_only_modules_on_the_list_are_asked_for_a_network(tmp_path):
+    module = tmp_path / "elsewhere.py"
+    module.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    with pytest.raises(BackboneError, match="elsewhere is not among"):
+        conversion.convert_apart("elsewhere", {})
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_converting_process_that_dies_is_reported_with_its_last_words(tmp_path):
     child = subprocess.CompletedProcess([], -9, stdout="", stderr="first line\nlast line\n")
     with pytest.raises(BackboneError, match=r"exit code -9: last line\..*memory"):
         conversion._result(tmp_path, "efficientnet_lite0", child)
-
-
-@needs_converter
-def test_mobilenet_v2_without_a_network_is_one_clear_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    for scheme in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
-        monkeypatch.setenv(scheme, "http://127.0.0.1:9")  # the discard port: refused at once
-    with pytest.raises(BackboneError, match="could not download") as refusal:
-        load("mobilenet_v2", tmp_path / "cache")
-    assert "\n" not in str(refusal.value)
-    assert str(tmp_path) in refusal.value.hint

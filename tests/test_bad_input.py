@@ -193,7 +193,7 @@ def test_a_damaged_run_document(run: Path, tmp_path: Path) -> None:
     for key, value in [("data", 1), ("test_data", 1), ("options", []), ("classes", "x"), ("fingerprint", None)]:
         (copy / "run.json").write_text(json.dumps({**document, key: value}))
         refused_as_run(copy, tmp_path / "out", key)
-    for key, value in [("seed", "1"), ("seed", True), ("strict", 1), ("backbone", None), ("tomorrow", 1)]:
+    for key, value in [("seed", "1"), ("seed", True), ("strict", 1), ("backbone", 1), ("hidden", ["x"]), ("pool", "mean"), ("tomorrow", 1)]:
         changed = {**document, "options": {**document["options"], key: value}}
         (copy / "run.json").write_text(json.dumps(changed))
         refused_as_run(copy, tmp_path / "out", key)
@@ -235,7 +235,9 @@ def test_a_damaged_head(run: Path, tmp_path: Path) -> None:
         stored(weights=np.zeros((5, 3), np.float32)),
         stored(weights=np.full((1280, 3), "x")),
         stored(bias=np.full(3, np.nan, np.float32)),
-        stored(l2=np.zeros(4)),
+        stored(facts=np.array("{")),
+        stored(kind=np.array("nonsense")),
+        stored(thresholds=np.array(["x"])),
     ):
         spoil()
         refused(lambda: tledge.export(copy, tmp_path / "m.onnx", precision="fp32"), "head.npz")

@@ -6,14 +6,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import make_photos
 
 from tledge import data
+from tledge.data import folds
 from tledge.data.contents import is_picture
 from tledge.data.split import draw_test_digests
 from tledge.errors import DataError
-from tledge.schema import Problem, Sample
+from tledge.schema import Problem, Sample, SampleCounts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -389,6 +391,178 @@ def test_the_split_is_that_of_earlier_versions():
     # Runs of other versions stay comparable: a change of these digests is a change of every held-out set.
     samples = [Sample("", 0, f"{number:064x}") for number in range(10)]
     assert sorted(int(digest, 16) for digest in draw(samples, 0.3, seed=7)) == [3, 6, 9]
+
+
+# ── Groups and several labels ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def grouped_set(sizes: list[int], classes: int = 2, mixed: bool = False) -> list[Sample]:
+    """Return groups of the given sizes, each of one label in turn, or `mixed` of all."""
+    rng = random.Random(5)
+    return [
+        Sample(f"{group}/{number}", (group + number * mixed) % classes, rng.randbytes(32).hex(), (), f"g{group}")
+        for group, size in enumerate(sizes)
+        for number in range(size)
+    ]
+
+
+def multilabel_set(count: int, shares: tuple[float, ...]) -> list[Sample]:
+    rng = random.Random(3)
+    found = []
+    for number in range(count):
+        labels = tuple(label for label, share in enumerate(shares) if rng.random() < share)
+        found.append(Sample(str(number), labels[0] if labels else -1, rng.randbytes(32).hex(), labels))
+    return found
+
+
+def sides(samples: list[Sample], drawn: set[str]) -> tuple[list[Sample], list[Sample]]:
+    return [s for s in samples if s.digest not in drawn], [s for s in samples if s.digest in drawn]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("sizes", [[10] * 20, [3, 5, 8, 13, 21, 34, 55, 9, 9, 9, 9, 30], [40, 2, 2, 2], [1] * 50])
+def test_groups_are_drawn_whole_and_every_class_is_on_both_sides(sizes, mixed):
+    samples = grouped_set(sizes, mixed=mixed)
+    for seed in range(20):
+        train, test = sides(samples, draw(samples, 0.25, seed))
+        assert not {s.group for s in train} & {s.group for s in test}
+        assert {s.label for s in train} == {s.label for s in test} == {0, 1}
+        assert abs(len(test) - 0.25 * len(samples)) <= max(sizes) + 1
+
+
+def test_the_draw_of_groups_follows_seed_and_contents_but_not_order():
+    samples = grouped_set([4, 6, 5, 3, 7, 5, 6, 4, 5, 5] * 2)
+    shuffled = random.Random(1).sample(samples, len(samples))
+    assert draw(samples) == draw(shuffled)
+    assert len({frozenset(draw(samples, seed=seed)) for seed in range(10)}) > 5
+
+
+def test_equal_contents_tie_groups_together():
+    samples = grouped_set([5] * 8)
+    samples += [replace(samples[0], path="copy", group="g2")]
+    for seed in range(10):
+        train, _ = sides(samples, draw(samples, 0.4, seed))
+        assert ({"g0", "g2"} <= {s.group for s in train}) or not {"g0", "g2"} & {s.group for s in train}
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (grouped_set([5, 5, 5]), "Class 'b' has 1 group; at least 2 are needed"),
+        (
+            # a stands in g0 and g1, b in g1 and g2, c in g0 and g2: whichever is drawn alone lacks a class
+            [
+                Sample("", label, f"{n}", (), f"g{g}")
+                for n, (label, g) in enumerate(zip([0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2], strict=True))
+            ],
+            "Found no way to have each class on both sides with whole groups: none of '[abc]' is left",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_parted_are_an_error(samples, message):
+    with pytest.raises(DataError, match=message):
+        draw(samples)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.9, 0.05, 0.02), (0.3, 0.01, 0.3)])
+def test_the_split_of_a_multilabel_set_keeps_the_share_of_each_label(shares):
+    samples = multilabel_set(600, shares)
+    names = ("a", "b", "c")
+    for seed in range(5):
+        drawn = draw_test_digests(samples, names, 0.2, seed)
+        for label in (-1, 0, 1, 2):
+            have = [s for s in samples if label in (s.labels or (-1,))]
+            wanted = max(1, round(0.2 * len(have)))
+            assert abs(sum(s.digest in drawn for s in have) - wanted) <= 2, (label, len(have))
+    assert draw_test_digests(samples[::-1], names, 0.2, 0) == draw_test_digests(samples, names, 0.2, 0)
+
+
+def test_a_label_that_one_sample_has_cannot_be_parted():
+    samples = [*multilabel_set(20, (0.5, 0.5)), Sample("x", 2, "0", (2,))]
+    with pytest.raises(DataError, match="Class 'c' has 1 image"):
+        draw_test_digests(samples, ("a", "b", "c"), 0.2, 0)
+
+
+def test_a_pattern_groups_by_the_path_below_the_folder(tmp_path):
+    root = put(tmp_path / "p77_set", *(f"{'cat' if p % 2 else 'dog'}/p{p}_{n}.png" for p in range(8) for n in range(3)))
+    for group_by in (r"p(\d+)_\d", r"p\d+(?=_\d)"):
+        found = data.load(root, group_by=group_by, test_fraction=0.25)
+        assert {sample.group.strip("p") for sample in everything(found)} == set("01234567")
+        assert not {s.group for s in found.train} & {s.group for s in found.test}
+        assert len(found.test) == 6
+    root.rename(tmp_path / "moved")
+    assert data.load(tmp_path / "moved", group_by=r"p(\d+)_\d", test_fraction=0.25).fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "no regular expression"),
+        ("q", r"'q' finds nothing in 'cat/"),
+        ("(q)?", "finds nothing"),
+        ("", "finds not"),
+    ],
+)
+def test_a_pattern_that_names_no_group_is_an_error(tmp_path, pattern, message):
+    with pytest.raises(DataError, match=message):
+        data.load(put_classes(tmp_path, "cat", "dog"), group_by=pattern)
+
+
+# ── Folds ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_folds_are_stratified(count):
+    samples = [sample for label, size in enumerate((13, 50, 101)) for sample in sample_set(size, label)]
+    found = folds.assign(samples, count, 0)
+    assert found.dtype == np.int64 and set(found) == set(range(count))
+    for label in range(3):
+        each = np.bincount([fold for fold, s in zip(found, samples, strict=True) if s.label == label], minlength=count)
+        assert np.ptp(each) <= 1
+    assert np.ptp(np.bincount(found)) <= 1
+
+
+def test_folds_follow_contents_and_seed_and_keep_what_belongs_together():
+    samples = [*grouped_set([4, 6, 5, 3, 7, 5, 6, 4]), *sample_set(30), *sample_set(30)]
+    found = folds.assign(samples, 4, 0)
+    order = random.Random(1).sample(range(len(samples)), len(samples))
+    assert np.array_equal(folds.assign([samples[i] for i in order], 4, 0), found[order])
+    assert not np.array_equal(folds.assign(samples, 4, 1), found)
+    for key in ("group", "digest"):
+        homes = {(getattr(s, key), fold) for s, fold in zip(samples, found, strict=True) if getattr(s, key)}
+        assert len(homes) == len({name for name, _ in homes})
+
+
+def test_folds_of_a_multilabel_set_share_each_label():
+    samples = multilabel_set(500, (0.5, 0.1, 0.04))
+    found = folds.assign(samples, 5, 0)
+    for label in range(3):
+        each = np.bincount([f for f, s in zip(found, samples, strict=True) if label in s.labels], minlength=5)
+        assert np.ptp(each) <= 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_number_of_folds_that_cannot_be_is_an_error(count):
+    samples = grouped_set([4] * 8)
+    assert folds.most(samples) == 8 and set(folds.assign(samples, 8, 0)) == set(range(8))
+    with pytest.raises(DataError, match=f"between 2 and the 8 different groups; found {count}"):
+        folds.assign(samples, count, 0)
+
+
+# ── Class counts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_set_holds_is_said(tmp_path):
+    put_classes(tmp_path, "train/cat", "test/cat", count=9)
+    found = data.load(put_classes(tmp_path, "train/dog", "val/dog", "test/dog", count=2))
+    assert data.class_counts(found) == {"cat": SampleCounts(9, 0, 9), "dog": SampleCounts(2, 2, 2)}
+    assert data.imbalance(found) == 4.5
+    assert data.describe(found) == [
+        "2 classes (11 train, 2 val, 11 test)",
+        "cat: 9 train, 9 held out",
+        "dog: 2 train, 4 held out",
+        "uneven: 4.5 times as many samples of 'cat' as of 'dog' to train on",
+    ]
 
 
 # ── Fingerprint ──────────────────────────────────────────────────────────────────────────────────────────────────────

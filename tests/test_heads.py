@@ -14,9 +14,10 @@ import pytest
 
 from tledge import heads
 from tledge.errors import DataError, TledgeError
-from tledge.heads import folds, linear, metrics
+from tledge.heads import folds, losses, metrics, regression
+from tledge.heads.calibration import softmax
 from tledge.heads.lbfgs import minimize
-from tledge.schema import Features, Sample
+from tledge.schema import Features, HeadOptions, Sample
 
 
 def clusters(count: int, dimension: int, classes: int, seed: int = 0, spread: float = 2.0):
@@ -42,15 +43,23 @@ def samples_of(*labels: int, same: tuple[int, ...] = ()) -> tuple[Sample, ...]:
     )
 
 
+def fit(features: np.ndarray, labels: np.ndarray, numbers: np.ndarray, classes: int) -> regression.Regression:
+    return regression.fit(features, labels, np.ones(len(labels), np.float32), numbers, classes)
+
+
+def shares_of(head: regression.Regression, features: np.ndarray) -> np.ndarray:
+    return softmax(features @ head.weights + head.bias)
+
+
 def standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise as the docstring of `linear` says, in float64: x, mean, scale."""
+    """Standardise as the docstring of `regression` says, in float64: x, mean, scale."""
     wide = features.astype(np.float64)
-    scale = np.sqrt(wide.var(axis=0) + linear._SPREAD_FLOOR**2 * wide.var(axis=0).mean())
+    scale = np.sqrt(wide.var(axis=0) + regression._SPREAD_FLOOR**2 * wide.var(axis=0).mean())
     return (wide - wide.mean(axis=0)) / scale, wide.mean(axis=0), scale
 
 
 def objective(weights: np.ndarray, x: np.ndarray, labels: np.ndarray, l2: float) -> tuple[float, np.ndarray]:
-    """The loss of the docstring of `linear` and its gradient, float64, written as plainly as can be."""
+    """The loss of the docstring of `regression` and its gradient, float64, written as plainly as can be."""
     logits = x @ weights[:-1] + weights[-1]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
@@ -72,7 +81,7 @@ def optimum(x: np.ndarray, labels: np.ndarray, classes: int, l2: float) -> np.nd
         if np.linalg.norm(gradient) < 1e-11:
             break
         logits = wide @ weights
-        shares = linear.softmax(logits)
+        shares = softmax(logits)
         curvature = np.einsum("nk,kl->nkl", shares, np.eye(classes)) - shares[:, :, None] * shares[:, None, :]
         blocks = np.einsum("ni,nkl,nj->kilj", wide, curvature, wide, optimize=True) / len(x)
         hessian = blocks.reshape(2 * (wide.shape[1] * classes,)) + ridge
@@ -89,10 +98,10 @@ def test_the_gradient_is_the_slope_of_the_loss():
     share = rng.uniform(0, 1, (2, 11)) * (rng.uniform(0, 1, (2, 11)) < 0.8)
 
     def loss(values: np.ndarray) -> float:
-        return linear._loss_to_error(values.copy(), labels, share)
+        return losses.error_of(values.copy(), labels, share)
 
     gradient = logits.copy()
-    linear._loss_to_error(gradient, labels, share)
+    losses.error_of(gradient, labels, share)
     step = 1e-6 * np.eye(logits.size).reshape(-1, *logits.shape)
     slopes = [(loss(logits + each) - loss(logits - each)) / 2e-6 for each in step]
     np.testing.assert_allclose(gradient.ravel(), slopes, atol=1e-8)
@@ -105,7 +114,7 @@ def test_the_gradient_is_the_slope_of_the_loss():
 )
 def test_the_fit_is_the_minimum_of_the_stated_loss(count, dimension, classes):
     features, labels = clusters(count, dimension, classes)
-    head = linear.fit(features, labels, fold_numbers(count), classes)
+    head = fit(features, labels, fold_numbers(count), classes)
     x, mean, scale = standardised(features)
     best = optimum(x, labels, classes, head.l2)
     lowest, slope = objective(best, x, labels, head.l2)
@@ -116,13 +125,13 @@ def test_the_fit_is_the_minimum_of_the_stated_loss(count, dimension, classes):
     loss, gradient = objective(found, x, labels, head.l2)
     assert np.linalg.norm(gradient) <= 2e-4 * max(1, loss)
     assert loss <= lowest + 1e-5
-    expected = linear.softmax(np.hstack([x, np.ones((count, 1))]) @ best)
-    np.testing.assert_allclose(linear.probabilities(head, features), expected, atol=5e-3)
+    expected = softmax(np.hstack([x, np.ones((count, 1))]) @ best)
+    np.testing.assert_allclose(shares_of(head, features), expected, atol=5e-3)
 
 
 def test_the_strength_is_the_one_with_the_lowest_held_out_loss():
     features, labels = clusters(150, 12, 3)
-    head = linear.fit(features, labels, fold_numbers(150), 3)
+    head = fit(features, labels, fold_numbers(150), 3)
     strengths, losses, accuracies = zip(*head.path, strict=True)
     assert head.l2 == strengths[losses.index(min(losses))]
     assert list(strengths) == sorted(strengths, reverse=True)
@@ -133,14 +142,14 @@ def test_the_strength_is_the_one_with_the_lowest_held_out_loss():
 def test_the_path_is_what_fitting_every_fold_by_itself_gives():
     features, labels = clusters(90, 5, 3)
     numbers = fold_numbers(90)
-    head = linear.fit(features, labels, numbers, 3)
+    head = fit(features, labels, numbers, 3)
     x, _, _ = standardised(features)
     for l2, held_out_loss, accuracy in head.path:
         shares = np.empty((90, 3))
         for fold in range(5):
             inside = numbers == fold
             weights = optimum(x[~inside], labels[~inside], 3, l2)
-            shares[inside] = linear.softmax(x[inside] @ weights[:-1] + weights[-1])
+            shares[inside] = softmax(x[inside] @ weights[:-1] + weights[-1])
         assert held_out_loss == pytest.approx(-np.log(shares[np.arange(90), labels]).mean(), abs=1e-2)
         if l2 == head.l2:
             assert accuracy == pytest.approx((shares.argmax(axis=1) == labels).mean(), abs=2.5 / 90)
@@ -149,10 +158,10 @@ def test_the_path_is_what_fitting_every_fold_by_itself_gives():
 def test_rows_that_are_never_held_out_are_always_fitted():
     features, labels = clusters(100, 5, 2)
     numbers = np.where(fold_numbers(100) == 0, 0, -1)
-    l2, held_out_loss, _ = linear.fit(features, labels, numbers, 2).path[-1]
+    l2, held_out_loss, _ = fit(features, labels, numbers, 2).path[-1]
     x, _, _ = standardised(features)
     weights = optimum(x[numbers < 0], labels[numbers < 0], 2, l2)
-    shares = linear.softmax(x[numbers == 0] @ weights[:-1] + weights[-1])
+    shares = softmax(x[numbers == 0] @ weights[:-1] + weights[-1])
     truth = shares[np.arange((numbers == 0).sum()), labels[numbers == 0]]
     assert held_out_loss == pytest.approx(-np.log(truth).mean(), abs=1e-2)
 
@@ -160,69 +169,67 @@ def test_rows_that_are_never_held_out_are_always_fitted():
 def test_a_refit_is_the_minimum_at_the_strength_that_was_chosen_before():
     features, labels = clusters(120, 6, 2)
     other, _ = clusters(120, 6, 2, seed=5)
-    head = linear.fit(features, labels, fold_numbers(120), 2)
-    again = linear.refit(head, other, labels)
+    head = fit(features, labels, fold_numbers(120), 2)
+    ones = np.ones(120, np.float32)
+    weights, bias = regression.refit(other, labels, ones, head.l2, 2)
     x, mean, scale = standardised(other)
-    found = np.vstack([again.weights * scale[:, None], again.bias + mean @ again.weights.astype(np.float64)])
+    found = np.vstack([weights * scale[:, None], bias + mean @ weights.astype(np.float64)])
     assert np.linalg.norm(objective(found, x, labels, head.l2)[1]) <= 2e-4
-    assert (again.l2, again.path) == (head.l2, head.path)
     # The same minimum, reached from another start.
-    np.testing.assert_allclose(linear.refit(head, features, labels).weights, head.weights, atol=1e-3)
+    np.testing.assert_allclose(regression.refit(features, labels, ones, head.l2, 2)[0], head.weights, atol=1e-3)
 
 
 def test_units_of_the_features_do_not_matter():
     # What a feature is measured from and by is folded into the weights; far offsets leave float32 fewer digits.
     features, labels = clusters(120, 8, 3)
-    head = linear.fit(features, labels, fold_numbers(120), 3)
-    moved = linear.fit(features * 64 + 512, labels, fold_numbers(120), 3)
+    head = fit(features, labels, fold_numbers(120), 3)
+    moved = fit(features * 64 + 512, labels, fold_numbers(120), 3)
     assert moved.l2 == head.l2
-    np.testing.assert_allclose(
-        linear.probabilities(moved, features * 64 + 512), linear.probabilities(head, features), atol=2e-3
-    )
+    np.testing.assert_allclose(shares_of(moved, features * 64 + 512), shares_of(head, features), atol=2e-3)
 
 
 def test_constant_features_change_nothing():
     features, labels = clusters(100, 6, 2)
     # The scale is softened by the mean spread, so the constants are put where that mean stays: in place of nothing.
     constant = np.hstack([features, np.full((100, 6), 7, np.float32)])
-    head = linear.fit(constant, labels, fold_numbers(100), 2)
+    head = fit(constant, labels, fold_numbers(100), 2)
     assert np.abs(head.weights[6:]).max() == 0
     assert np.isfinite(head.bias).all()
 
 
 def test_features_that_are_all_constant_give_the_share_of_each_class():
     labels = np.array([0] * 30 + [1] * 10)
-    head = linear.fit(np.full((40, 3), 5, np.float32), labels, np.arange(40) % 5, 2)
-    np.testing.assert_allclose(linear.probabilities(head, np.full((1, 3), 5, np.float32)), [[0.75, 0.25]], atol=1e-3)
+    head = fit(np.full((40, 3), 5, np.float32), labels, np.arange(40) % 5, 2)
+    np.testing.assert_allclose(shares_of(head, np.full((1, 3), 5, np.float32)), [[0.75, 0.25]], atol=1e-3)
 
 
 def test_a_class_of_one_sample_is_learnt():
     features, labels = clusters(60, 30, 2, spread=0.3)
     labels = np.where(np.arange(60) == 59, 2, labels)
     features[59] += 9
-    head = linear.fit(features, labels, fold_numbers(60), 3)
-    assert linear.probabilities(head, features)[59].argmax() == 2
+    head = fit(features, labels, fold_numbers(60), 3)
+    assert shares_of(head, features)[59].argmax() == 2
     assert np.isfinite(head.weights).all()
 
 
 def test_the_order_of_rows_changes_no_more_than_rounding():
     features, labels = clusters(150, 12, 3)
     order = np.random.default_rng(1).permutation(150)
-    head = linear.fit(features, labels, fold_numbers(150), 3)
-    mixed = linear.fit(features[order], labels[order], fold_numbers(150)[order], 3)
+    head = fit(features, labels, fold_numbers(150), 3)
+    mixed = fit(features[order], labels[order], fold_numbers(150)[order], 3)
     assert mixed.l2 == head.l2
-    np.testing.assert_allclose(linear.probabilities(mixed, features), linear.probabilities(head, features), atol=2e-3)
+    np.testing.assert_allclose(shares_of(mixed, features), shares_of(head, features), atol=2e-3)
 
 
 def test_the_number_of_threads_changes_nothing():
     code = """
 import hashlib
 import numpy as np
-from tledge.heads import linear
+from tledge.heads import regression
 rng = np.random.default_rng(0)
 labels = np.arange(600) % 4
 features = (rng.normal(0, 1, (600, 320)) + np.eye(4)[labels].repeat(80, axis=1)).astype(np.float32)
-head = linear.fit(features, labels, np.arange(600) // 4 % 5, 4)
+head = regression.fit(features, labels, np.ones(600, np.float32), np.arange(600) // 4 % 5, 4)
 print(hashlib.sha256(head.weights.tobytes() + head.bias.tobytes()).hexdigest(), head.path)
 """
     said = []
@@ -238,7 +245,7 @@ print(hashlib.sha256(head.weights.tobytes() + head.bias.tobytes()).hexdigest(), 
 def test_the_caller_keeps_its_features():
     features, labels = clusters(40, 5, 2)
     before = features.copy()
-    linear.fit(features, labels, fold_numbers(40), 2)
+    fit(features, labels, fold_numbers(40), 2)
     np.testing.assert_array_equal(features, before)
 
 
@@ -258,17 +265,20 @@ def test_the_minimiser_finds_the_minimum_of_a_narrow_valley(steepness):
 def test_a_head_is_fitted_by_its_name():
     features, labels = clusters(60, 5, 3)
     samples = samples_of(*labels)
-    head = heads.fit("linear", Features(samples, features, 0, 60), 3, seed=4)
-    direct = linear.fit(features, labels, folds.assign(samples, 4), 3)
-    np.testing.assert_array_equal(head.weights, direct.weights)
-    np.testing.assert_array_equal(heads.probabilities("linear", head, features), linear.probabilities(direct, features))
+    head = heads.fit("linear", Features(samples, features, 0, 60), ("a", "b", "c"), HeadOptions(), seed=4)
+    direct = fit(features, labels, folds.assign(samples, 4), 3)
+    temperature = head.facts["temperature"]
+    np.testing.assert_allclose(head.arrays["weights"], direct.weights / temperature, rtol=1e-6)
+    expected = softmax((features @ direct.weights + direct.bias) / temperature)
+    np.testing.assert_allclose(heads.probabilities(head, features), expected, atol=1e-5)
+    assert (head.facts["l2"], head.path) == (direct.l2, direct.path)
     assert heads.labels(samples).tolist() == labels.tolist()
 
 
 def test_an_unknown_head_is_answered_with_the_nearest():
     heads.check_name("linear")
     with pytest.raises(TledgeError, match="no head called 'liner'") as error:
-        heads.check_name("liner")
+        heads.check("liner", HeadOptions())
     assert error.value.hint.startswith("Did you mean linear?")
 
 
@@ -306,7 +316,7 @@ def test_few_pictures_leave_something_to_fit_in_every_fold(labels):
     assert set(numbers) == set(range(min(5, len(labels))))
     rows = np.random.default_rng(0).normal(size=(len(labels), 4)).astype(np.float32)
     with np.errstate(all="raise"):
-        head = linear.fit(rows, np.array(labels), numbers, max(labels) + 1)
+        head = fit(rows, np.array(labels), numbers, max(labels) + 1)
     assert np.isfinite([step[1] for step in head.path]).all()
 
 

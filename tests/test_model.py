@@ -25,7 +25,7 @@ from tledge.model.join import join
 from tledge.model.manifest import stamp
 from tledge.preprocess import preprocess
 from tledge.runtime import Predictor
-from tledge.schema import Backbone, LinearHead, Sample
+from tledge.schema import Backbone, Head, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 numpy_helper = onnx.numpy_helper
@@ -44,8 +44,12 @@ def samples(tmp_path: Path) -> tuple[Sample, ...]:
 
 
 @pytest.fixture
-def head() -> LinearHead:
+def head() -> Head:
     return make_head(len(CLASSES))
+
+
+def graph_of(head: Head) -> Any:
+    return heads.graph(head, 8)
 
 
 def run(model: bytes | Path, images: np.ndarray) -> np.ndarray:
@@ -57,8 +61,8 @@ def pixels(samples: Sequence[Sample], backbone: Backbone) -> np.ndarray:
     return preprocess([sample.path for sample in samples], backbone.preprocess)
 
 
-def expected_rows(samples: Sequence[Sample], backbone: Backbone, head: LinearHead) -> np.ndarray:
-    return heads.probabilities("linear", head, run(backbone.path, pixels(samples, backbone)))
+def expected_rows(samples: Sequence[Sample], backbone: Backbone, head: Head) -> np.ndarray:
+    return heads.probabilities(head, run(backbone.path, pixels(samples, backbone)))
 
 
 def operators(path: Path) -> list[str]:
@@ -74,7 +78,7 @@ def operators(path: Path) -> list[str]:
 
 
 def test_the_joined_graph_is_the_head_after_the_backbone(samples, backbone, head):
-    model = join(backbone, head)
+    model = join(backbone, graph_of(head))
     images = pixels(samples, backbone)
     found = run(model.SerializeToString(), images)
     np.testing.assert_allclose(found, expected_rows(samples, backbone, head), atol=1e-6)
@@ -83,7 +87,7 @@ def test_the_joined_graph_is_the_head_after_the_backbone(samples, backbone, head
 
 
 def test_the_joined_graph_takes_pixels_and_gives_probabilities(backbone, head):
-    graph = join(backbone, head).graph
+    graph = join(backbone, graph_of(head)).graph
     image, probabilities = graph.input[0], graph.output[0]
     assert [value.name for value in (*graph.input, *graph.output)] == ["image", "probabilities"]
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
@@ -96,7 +100,7 @@ def test_the_joined_graph_takes_pixels_and_gives_probabilities(backbone, head):
 
 def test_the_file_is_an_ordinary_onnx_model_that_tells_what_it_is(tmp_path, samples, backbone, head):
     content, _ = build(
-        backbone, head, make_manifest(backbone, CLASSES), samples, expected_rows(samples, backbone, head)
+        backbone, graph_of(head), make_manifest(backbone, CLASSES), samples, expected_rows(samples, backbone, head)
     )
     onnx.checker.check_model(content, full_check=True)
     np.testing.assert_allclose(
@@ -118,7 +122,7 @@ def test_the_file_is_an_ordinary_onnx_model_that_tells_what_it_is(tmp_path, samp
 
 def test_golden_samples_are_pictures_of_the_set_and_pass_where_they_were_made(tmp_path, samples, backbone, head):
     rows = expected_rows(samples, backbone, head)
-    content, check = build(backbone, head, make_manifest(backbone, CLASSES), samples, rows)
+    content, check = build(backbone, graph_of(head), make_manifest(backbone, CLASSES), samples, rows)
     assert (check.samples, check.flips, check.passed) == (4, 0, True)
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
@@ -133,25 +137,26 @@ def test_golden_samples_are_pictures_of_the_set_and_pass_where_they_were_made(tm
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_test_samples_make_few_golden_ones(samples, backbone, head, count):
     rows = expected_rows(samples[:count], backbone, head)
-    _, check = build(backbone, head, make_manifest(backbone, CLASSES), samples[:count], rows)
+    _, check = build(backbone, graph_of(head), make_manifest(backbone, CLASSES), samples[:count], rows)
     assert check.samples == count
 
 
 def test_a_file_that_would_not_do_what_was_measured_is_not_built(samples, backbone, head):
     rows = expected_rows(samples, backbone, head)
     with pytest.raises(ModelError, match="must give what its head gave"):
-        build(backbone, head, make_manifest(backbone, CLASSES), samples, rows[::-1])
+        build(backbone, graph_of(head), make_manifest(backbone, CLASSES), samples, rows[::-1])
     with pytest.raises(ModelError, match="must give what its head gave"):
-        build(backbone, head, make_manifest(backbone, CLASSES), samples, np.full_like(rows, np.nan))
+        build(backbone, graph_of(head), make_manifest(backbone, CLASSES), samples, np.full_like(rows, np.nan))
 
 
 def test_a_machine_that_computes_something_else_does_not_pass(tmp_path, samples, backbone, head):
     content, _ = build(
-        backbone, head, make_manifest(backbone, CLASSES), samples, expected_rows(samples, backbone, head)
+        backbone, graph_of(head), make_manifest(backbone, CLASSES), samples, expected_rows(samples, backbone, head)
     )
     (tmp_path / "model.onnx").write_bytes(content)
     manifest = Predictor(tmp_path / "model.onnx").manifest
-    other = join(backbone, replace(head, bias=head.bias + np.float32([0, 0.05, 0])))
+    shifted = replace(head, arrays={**head.arrays, "bias": head.arrays["bias"] + np.float32([0, 0.05, 0])})
+    other = join(backbone, graph_of(shifted))
     (tmp_path / "other.onnx").write_bytes(stamp(other, manifest))
     check = check_golden(Predictor(tmp_path / "other.onnx"))
     assert not check.passed
@@ -168,7 +173,7 @@ BROKEN_GOLDEN = {
 
 @pytest.mark.parametrize("golden", BROKEN_GOLDEN.values(), ids=BROKEN_GOLDEN)
 def test_golden_samples_that_cannot_be_read_are_refused(tmp_path, backbone, head, golden):
-    model = join(backbone, head)
+    model = join(backbone, graph_of(head))
     content = stamp(model, replace(make_manifest(backbone, CLASSES), golden=tuple(golden)))
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(ModelError, match="golden samples"):
@@ -177,11 +182,11 @@ def test_golden_samples_that_cannot_be_read_are_refused(tmp_path, backbone, head
 
 def test_golden_samples_of_another_size_are_refused(tmp_path, samples, backbone, head):
     small = make_backbone(tmp_path / "graphs", name="small", size=12)
-    content, _ = build(small, head, make_manifest(small, CLASSES), samples, expected_rows(samples, small, head))
+    content, _ = build(small, graph_of(head), make_manifest(small, CLASSES), samples, expected_rows(samples, small, head))
     (tmp_path / "small.onnx").write_bytes(content)
     golden = Predictor(tmp_path / "small.onnx").manifest.golden
     (tmp_path / "model.onnx").write_bytes(
-        stamp(join(backbone, head), replace(make_manifest(backbone, CLASSES), golden=golden))
+        stamp(join(backbone, graph_of(head)), replace(make_manifest(backbone, CLASSES), golden=golden))
     )
     with pytest.raises(ModelError, match="golden samples"):
         check_golden(Predictor(tmp_path / "model.onnx"))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import draw_photo, make_backbone, make_head, make_manifest, make_model, make_photos
 
+from tledge import heads
 from tledge.decode import decode
 from tledge.errors import DataError, EngineError, ModelError
 from tledge.model.join import join
@@ -36,7 +37,7 @@ def paths(tmp_path: Path) -> list[str]:
 
 def sealed_with(tmp_path: Path, text: str | None) -> Path:
     """Write a model that is ours in all but the manifest, which is `text`."""
-    model = join(make_backbone(tmp_path / "graphs"), make_head(2))
+    model = join(make_backbone(tmp_path / "graphs"), heads.graph(make_head(2), 8))
     if text is not None:
         model.metadata_props.add(key=MANIFEST_KEY, value=text)
     path = tmp_path / "odd.onnx"

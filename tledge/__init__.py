@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "train": "tledge.commands.train",
+    "compare": "tledge.commands.compare",
     "replay": "tledge.commands.train",
     "export": "tledge.commands.export",
     "evaluate": "tledge.commands.evaluate",

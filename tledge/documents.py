@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import types
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tledge.errors import TledgeError
+
+Record = TypeVar("Record")
 
 
 def to_json(document: Any) -> str:
@@ -33,6 +36,38 @@ def read(path: Path, kind: str, keys: tuple[str, ...]) -> dict[str, Any]:
     if missing:
         raise TledgeError(f"{path} is not a {kind}: '{missing[0]}' is missing.", "Check the path.")
     return document
+
+
+def typed(kind: type[Record], values: dict[str, Any]) -> Record:
+    """Return the dataclass `kind` made of `values` out of JSON, whose types must be those of its fields.
+
+    Fields may be plain values, one of several words, tuples of plain values, or any of these or None. A list becomes a
+    tuple and a whole number a float where the field says so. Raises ValueError that names the field.
+    """
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints or not _is(value, hints[name]):
+            raise ValueError(name)
+    return kind(**{name: _shaped(value, hints[name]) for name, value in values.items()})
+
+
+def _is(value: Any, hint: Any) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_is(value, each) for each in inner)
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_is(each, inner[0]) for each in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return value is None if hint is types.NoneType else type(value) is hint
+
+
+def _shaped(value: Any, hint: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if type(value) is int and float in (hint, *get_args(hint)) else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Make a picture into what a model sees: decode → resize → uint8 RGB. Training and serving both go through here."""
+"""Make a sample into what a model sees; training and serving both go through here.
+
+A picture: decode → resize → uint8 RGB. A vector: float32, of the right length.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from tledge import native
 from tledge.decode import decode
 from tledge.errors import DataError
-from tledge.schema import PreprocessSpec
+from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
 
 # Part of the key of cached features: count it up when the pixels that a file becomes change.
 REVISION = 1
@@ -54,49 +57,89 @@ def _pad(image: np.ndarray, interpolation: str, out: np.ndarray) -> None:
 _FITS = {"stretch": _stretch, "crop": _crop, "pad": _pad}
 
 
-# ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Vectors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load_into(source: str | os.PathLike[str] | bytes, spec: PreprocessSpec, out: np.ndarray) -> None:
-    """Decode a picture and fit it into `out`, uint8 [spec.height, spec.width, 3]; raises what `decode` raises."""
-    fit_into(decode(source), spec, out)
+def flatten_into(value: np.ndarray, spec: VectorSpec, out: np.ndarray) -> None:
+    """Put the numbers of `value`, any shape of spec.length finite numbers, into `out`, float32 [spec.length]."""
+    if value.size != spec.length or value.dtype.kind not in "fiub":
+        raise DataError(f"{spec.length} numbers are wanted, found {_describe(value)}")
+    out[:] = value.reshape(-1)
+    if not np.isfinite(out).all():
+        raise DataError("every number must be finite, found NaN or infinity")
 
 
-def preprocess(images: Iterable[str | os.PathLike[str] | np.ndarray], spec: PreprocessSpec) -> np.ndarray:
-    """Return uint8 [N, spec.height, spec.width, 3] of N pictures, each a path or uint8 [H, W, 3] RGB or [H, W] grey.
+# ── Any input ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    An array in place of the list must be [N, H, W, 3]. Raises DataError when a file cannot be decoded, and TypeError
-    for anything that is neither a path nor such an array.
+
+def empty(count: int, spec: InputSpec) -> np.ndarray:
+    """Return a batch of zeros: uint8 [count, height, width, 3] for pictures, float32 [count, length] for vectors."""
+    if isinstance(spec, VectorSpec):
+        return np.zeros((count, spec.length), np.float32)
+    return np.zeros((count, spec.height, spec.width, 3), np.uint8)
+
+
+def load_into(source: str | os.PathLike[str] | bytes | np.ndarray, spec: InputSpec, out: np.ndarray) -> None:
+    """Make `source` into one row of a batch of `empty`: a picture (path, bytes of a file, pixels) or a vector.
+
+    Raises what `decode` raises, and DataError when `source` is a picture and the model takes vectors, or the reverse.
     """
-    single = isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim != 4)
-    if single:
-        raise TypeError(f"Images must be a list of paths or arrays, or uint8 [N, H, W, 3]; found {_describe(images)}.")
-    images = list(images)
-    out = np.empty((len(images), spec.height, spec.width, 3), np.uint8)
-    for image, place in zip(images, out, strict=True):
-        if isinstance(image, str | os.PathLike):
-            _load_named(image, spec, place)
+    if isinstance(spec, VectorSpec):
+        if not isinstance(source, np.ndarray):
+            raise DataError("the model takes vectors, this is a picture file")
+        flatten_into(source, spec, out)
+    elif isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3):
+            raise DataError("the model takes pictures, this is a vector")
+        fit_into(source, spec, out)
+    else:
+        fit_into(decode(source), spec, out)
+
+
+def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: InputSpec) -> np.ndarray:
+    """Return a batch of N samples, as `empty` shapes it.
+
+    Pictures are paths or uint8 [H, W, 3] RGB or [H, W] grey; an array in place of the list must be [N, H, W, 3].
+    Vectors are arrays of as many numbers as the model takes, or one array [N, length]. Raises DataError when a file
+    cannot be decoded or a number is not finite, and TypeError for anything that is not of that form.
+    """
+    batch = 4 if isinstance(spec, PreprocessSpec) else 2
+    if isinstance(samples, str | bytes | os.PathLike) or (isinstance(samples, np.ndarray) and samples.ndim != batch):
+        wanted = "a list of paths or arrays, or uint8 [N, H, W, 3]" if batch == 4 else f"float32 [N, {spec.length}]"
+        raise TypeError(f"{_WORDS[spec.kind]}s must be {wanted}; found {_describe(samples)}.")
+    listed = list(samples)
+    out = empty(len(listed), spec)
+    for sample, place in zip(listed, out, strict=True):
+        if isinstance(sample, str | os.PathLike):
+            _load_named(sample, spec, place)
         else:
-            fit_into(_checked(image), spec, place)
+            load_into(_checked(sample, spec), spec, place)
     return out
 
 
-def _load_named(path: str | os.PathLike[str], spec: PreprocessSpec, out: np.ndarray) -> None:
+_WORDS = {"image": "Image", "vector": "Vector"}
+
+
+def _load_named(path: str | os.PathLike[str], spec: InputSpec, out: np.ndarray) -> None:
     try:
         load_into(path, spec, out)
     except DataError as error:
         raise DataError(f"Picture {os.fspath(path)}: {error.message}.", "Replace or remove it.") from error
 
 
-def _checked(image: object) -> np.ndarray:
+def _checked(sample: object, spec: InputSpec) -> np.ndarray:
+    if isinstance(spec, VectorSpec):
+        if not isinstance(sample, np.ndarray) or sample.size != spec.length or sample.dtype.kind not in "fiub":
+            raise TypeError(f"A vector must be an array of {spec.length} numbers; found {_describe(sample)}.")
+        return sample
     if (
-        not isinstance(image, np.ndarray)
-        or image.dtype != np.uint8
-        or not (image.ndim == 2 or image.shape[2:] == (3,))
-        or image.size == 0
+        not isinstance(sample, np.ndarray)
+        or sample.dtype != np.uint8
+        or not (sample.ndim == 2 or sample.shape[2:] == (3,))
+        or sample.size == 0
     ):
-        raise TypeError(f"An image must be a path, or uint8 [H, W, 3] RGB or [H, W] grey; found {_describe(image)}.")
-    return np.ascontiguousarray(image)
+        raise TypeError(f"An image must be a path, or uint8 [H, W, 3] RGB or [H, W] grey; found {_describe(sample)}.")
+    return np.ascontiguousarray(sample)
 
 
 def _describe(value: object) -> str:

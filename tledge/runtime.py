@@ -16,15 +16,25 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tledge import engine, preprocess
+from tledge import decisions, engine, preprocess
 from tledge.errors import ModelError
-from tledge.schema import Fit, GoldenSample, Interpolation, Manifest, Precision, Prediction, PreprocessSpec
+from tledge.schema import (
+    Fit,
+    GoldenSample,
+    InputSpec,
+    Interpolation,
+    Manifest,
+    Precision,
+    Prediction,
+    PreprocessSpec,
+    VectorSpec,
+)
 from tledge.seal import check_seal
 
 MANIFEST_KEY = "tledge.manifest"
 MANIFEST_VERSION = 1
 BATCH = 16
-_PLAIN = {"str": str, "int": int, "float": int | float, "tuple[str, ...]": tuple}
+_PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool, "tuple[str, ...]": tuple}
 Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
 
 
@@ -60,16 +70,17 @@ class Predictor:
     def __call__(self, images: Images) -> list[Prediction]:
         """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
 
-        Raises DataError for a picture that cannot be read, TypeError for an array of another type or shape.
+        A model of vectors takes arrays [length], or one [N, length]. Raises DataError for a picture that cannot be
+        read, TypeError for an array of another type or shape.
         """
-        listed = _listed(images)
+        listed = self._listed(images)
         rows = self.probabilities(listed)
         names = (os.fspath(item) if isinstance(item, str | os.PathLike) else "" for item in listed)
         return [self.prediction(name, row) for name, row in zip(names, rows, strict=True)]
 
     def probabilities(self, images: Images) -> np.ndarray:
         """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
-        listed = _listed(images)
+        listed = self._listed(images)
         parts = [
             self.run(preprocess.preprocess(listed[start : start + BATCH], self.manifest.preprocess))
             for start in range(0, len(listed), BATCH)
@@ -77,14 +88,26 @@ class Predictor:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """Return float32 [N, classes] for `batch` uint8 [N, height, width, 3], already at the model's size."""
-        return self.session.run(["probabilities"], {"image": batch})[0]
+        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors."""
+        return self.session.run(["probabilities"], {self.manifest.preprocess.kind: batch})[0]
 
     def prediction(self, path: str, row: np.ndarray) -> Prediction:
-        """Name the probabilities in `row` float32 [classes] of the picture at `path`."""
-        best = int(row.argmax())
+        """Name the probabilities in `row` float32 [classes] of the picture at `path`.
+
+        `label` is what the model decides on; of several labels, the most probable.
+        """
+        manifest = self.manifest
         named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-        return Prediction(path, self.classes[best], float(row[best]), named)
+        chosen = np.flatnonzero(decisions.predicted(row[None], manifest.thresholds, manifest.multilabel)[0])
+        best = int(row.argmax()) if manifest.multilabel else int(chosen[0])
+        labels = tuple(self.classes[i] for i in chosen)
+        return Prediction(path, self.classes[best], float(row[best]), named, labels)
+
+    def _listed(self, images: Images) -> list[Any]:
+        single = 3 if isinstance(self.manifest.preprocess, PreprocessSpec) else 1
+        if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
+            return [images]
+        return list(images)
 
 
 def _read(path: Path) -> bytes:
@@ -110,8 +133,9 @@ def _parsed(text: str) -> Manifest:
     raw = json.loads(text)
     if raw["schema_version"] != MANIFEST_VERSION:
         raise ValueError("another version of the manifest")
-    raw["preprocess"] = PreprocessSpec(**{k: _tupled(v) for k, v in raw["preprocess"].items()})
-    raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"])) for g in raw["golden"])
+    spec = {key: _tupled(value) for key, value in raw["preprocess"].items()}
+    raw["preprocess"] = VectorSpec(**spec) if spec.get("kind") == "vector" else PreprocessSpec(**spec)
+    raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"]), g.get("vector", "")) for g in raw["golden"])
     manifest = Manifest(**{key: _tupled(value) for key, value in raw.items()})
     _check_types(manifest)
     _check_types(manifest.preprocess)
@@ -119,7 +143,7 @@ def _parsed(text: str) -> Manifest:
     return manifest
 
 
-def _check_types(document: Manifest | PreprocessSpec) -> None:
+def _check_types(document: Manifest | InputSpec) -> None:
     for field in fields(document):
         value = getattr(document, field.name)
         if not isinstance(value, _PLAIN.get(field.type, object)):
@@ -127,31 +151,26 @@ def _check_types(document: Manifest | PreprocessSpec) -> None:
 
 
 def _check_words(manifest: Manifest) -> None:
-    spec = manifest.preprocess
-    known = (
-        (manifest.precision, get_args(Precision)),
-        (spec.fit, get_args(Fit)),
-        (spec.interpolation, get_args(Interpolation)),
-    )
+    spec, known = manifest.preprocess, [(manifest.precision, get_args(Precision))]
+    if isinstance(spec, PreprocessSpec):
+        known += [(spec.kind, ("image",)), (spec.fit, get_args(Fit)), (spec.interpolation, get_args(Interpolation))]
     if any(word not in words for word, words in known):
         raise ValueError("an unknown word")
     if any(not isinstance(name, str) for name in manifest.classes):
         raise TypeError("class names are text")
+    if manifest.thresholds and len(manifest.thresholds) != len(manifest.classes):
+        raise ValueError("a threshold for each class")
 
 
 def _fits(manifest: Manifest, session: Any) -> bool:
+    spec = manifest.preprocess
     inputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_inputs()}
     outputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_outputs()}
-    image = ("tensor(uint8)", [manifest.preprocess.height, manifest.preprocess.width, 3])
+    vector = isinstance(spec, VectorSpec)
+    wanted = ("tensor(float)", [spec.length]) if vector else ("tensor(uint8)", [spec.height, spec.width, 3])
     rows = ("tensor(float)", [len(manifest.classes)])
-    return inputs == {"image": image} and outputs == {"probabilities": rows}
+    return inputs == {spec.kind: wanted} and outputs == {"probabilities": rows}
 
 
 def _tupled(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _listed(images: Images) -> list[Any]:
-    if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= 3):
-        return [images]
-    return list(images)

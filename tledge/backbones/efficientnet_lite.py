@@ -19,9 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.recipe import Recipe
+from tledge.backbones import keras_weights
+from tledge.backbones.keras_weights import PUBLISHED, RANDOM
+from tledge.backbones.pooling import pooled
+from tledge.backbones.recipe import Recipe, preprocess_spec
 from tledge.backbones.torch_pickle import read_state
 from tledge.errors import BackboneError, MissingExtra
+from tledge.schema import Pool, PreprocessSpec
 
 # kernel, stride of the first block, expansion, output width, blocks; the last two before scaling
 _STAGES = (
@@ -46,6 +50,7 @@ class Variant:
     depth: float
     input_size: int
     parameters: int
+    macs: int
     weights_sha256: str
 
     @property
@@ -58,9 +63,15 @@ class Variant:
 
 
 _VARIANTS = (
-    Variant(0, 1.0, 1.0, 224, 3_371_008, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    Variant(1, 1.0, 1.1, 240, 4_135_680, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-    Variant(2, 1.1, 1.2, 260, 4_811_072, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    Variant(
+        0, 1.0, 1.0, 224, 3_371_008, 383_907_552, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    Variant(
+        1, 1.0, 1.1, 240, 4_135_680, 598_905_232, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    Variant(
+        2, 1.1, 1.2, 260, 4_811_072, 858_456_272, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
 )
 
 
@@ -103,8 +114,8 @@ def read_weights(variant: Variant) -> dict[str, np.ndarray]:
 # ── Network ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def network(keras: ModuleType, variant: Variant, size: int) -> Any:
-    """Return the untrained network as a Keras model: normalised float32 [N, size, size, 3] → features [N, 1280].
+def untrained(keras: ModuleType, variant: Variant, size: int, pool: Pool = "avg") -> Any:
+    """Return the untrained network as a Keras model: normalised float32 [N, size, size, 3] → features, 1280 if pooled.
 
     Each layer with weights bears the name of the torch module whose weights it takes, without leading underscores.
     """
@@ -113,7 +124,7 @@ def network(keras: ModuleType, variant: Variant, size: int) -> Any:
     for index, (kernel, stride, expansion, width) in enumerate(_blocks(variant)):
         x = _block(keras, x, f"blocks.{index}", kernel, stride, expansion, width)
     x = _convolution(keras, x, "conv_head", "bn1", DIMENSION)
-    return keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pool")(x), name=variant.name)
+    return keras.Model(image, pooled(keras, x, pool), name=variant.name)
 
 
 def _blocks(variant: Variant) -> list[tuple[int, int, int, int]]:
@@ -183,12 +194,25 @@ def _layer_arrays(layer: Any, state: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [state[f"{prefix}.weight"].transpose(axes)] if f"{prefix}.weight" in state else []
 
 
-def build(variant: Variant, keras: ModuleType, size: int) -> Any:
-    """Return the network of `variant` with its published weights; see Recipe.build."""
-    state = read_weights(variant)
-    model = network(keras, variant, size)
-    assign_weights(model, state)
-    return model
+# ── The backbone ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def network(
+    keras: ModuleType, name: str, size: int, pool: Pool = "avg", weights: str = PUBLISHED
+) -> tuple[Any, PreprocessSpec, dict[str, Any]]:
+    """Return the network called `name` with `weights`, how pictures are prepared for it, and no further facts.
+
+    Raises MissingExtra and BackboneError for weights that are not here, damaged, or those of another network.
+    """
+    variant = next(each for each in _VARIANTS if each.name == name)
+    state = read_weights(variant) if weights == PUBLISHED else None
+    keras_weights.seed(keras)
+    model = untrained(keras, variant, size, pool)
+    if state:
+        assign_weights(model, state)
+    elif weights != RANDOM:
+        keras_weights.read(model, weights, name)
+    return model, preprocess_spec(_recipe(variant), size), {}
 
 
 def _recipe(variant: Variant) -> Recipe:
@@ -198,9 +222,11 @@ def _recipe(variant: Variant) -> Recipe:
 
     return Recipe(
         name=variant.name,
+        module=__name__,
         input_size=variant.input_size,
         dimension=DIMENSION,
         parameters=variant.parameters,
+        macs=variant.macs,
         licence="Apache-2.0",
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
@@ -209,7 +235,6 @@ def _recipe(variant: Variant) -> Recipe:
         weights_hint="pip install 'tledge[demo]'",
         weights_available=available,
         require_weights=partial(require_weights, variant),
-        build=partial(build, variant),
     )
 
 

@@ -7,6 +7,7 @@ Source: the habit of content-addressed caches, as in git's object store.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
@@ -26,19 +27,19 @@ class KeptFile:
     digest: str
 
 
-def find(folder: Path, stem: str) -> KeptFile | None:
+def find(folder: Path, stem: str, suffix: str = ".onnx") -> KeptFile | None:
     """Return the undamaged file in `folder` that was kept as `stem`, or None."""
-    for path in sorted(folder.glob(f"{stem}-*.onnx")):
+    for path in sorted(folder.glob(f"{glob.escape(stem)}-*{suffix}")):
         digest = _digest(path)
-        if digest is not None and path == _path(folder, stem, digest):
+        if digest is not None and path == _path(folder, stem, digest, suffix):
             return KeptFile(path, digest)
     return None
 
 
-def keep(folder: Path, stem: str, data: bytes) -> KeptFile:
+def keep(folder: Path, stem: str, data: bytes, suffix: str = ".onnx") -> KeptFile:
     """Write `data` into `folder` under `stem` and its digest. Raises OutputError when that is not possible."""
     digest = hashlib.sha256(data).hexdigest()
-    path = _path(folder, stem, digest)
+    path = _path(folder, stem, digest, suffix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_beside_and_rename(path, data)
@@ -49,8 +50,8 @@ def keep(folder: Path, stem: str, data: bytes) -> KeptFile:
     return KeptFile(path, digest)
 
 
-def _path(folder: Path, stem: str, digest: str) -> Path:
-    return folder / f"{stem}-{digest[:_DIGITS_IN_NAME]}.onnx"
+def _path(folder: Path, stem: str, digest: str, suffix: str) -> Path:
+    return folder / f"{stem}-{digest[:_DIGITS_IN_NAME]}{suffix}"
 
 
 def _digest(path: Path) -> str | None:

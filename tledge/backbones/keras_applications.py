@@ -1,71 +1,150 @@
 """Networks that Keras itself offers with ImageNet weights, which it downloads once into its own folder.
 
-Source: Sandler et al. 2018 (arXiv 1801.04381) for MobileNetV2; keras.applications for network, weights and scaling.
+Source: keras.applications for networks, weights and scaling; the papers are named there.
 """
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tledge.backbones.recipe import Recipe
+import numpy as np
+
+from tledge.backbones import keras_weights
+from tledge.backbones.application_table import APPLICATIONS, Application, weights_file, weights_path
+from tledge.backbones.keras_weights import PUBLISHED, RANDOM
+from tledge.backbones.leading_scale import take_leading_scale
+from tledge.backbones.recipe import Recipe, preprocess_spec
 from tledge.errors import BackboneError
+from tledge.schema import Pool, PreprocessSpec
 
-_WEIGHTS_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+# mean and std in 0..255 pixels, RGB; the caffe networks take BGR, `inside` are those that scale pixels themselves.
+_SCALINGS = {
+    "caffe": ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "inside": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def weights_path() -> Path:
-    """Return where Keras keeps the weights once it has downloaded them."""
-    home = os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path("~/.keras").expanduser()) / "models" / _WEIGHTS_FILE
+_BY_NAME = {application.name: application for application in APPLICATIONS}
+# Keras hands out their published weights for their own input size only.
+_ONE_SIZE = ("nasnet_mobile",)
 
 
-def build_mobilenet_v2(keras: ModuleType, size: int, weights: str | None = "imagenet") -> Any:
-    """Return MobileNetV2 up to its pooled features; with `weights=None` it is random. See Recipe.build.
+def network(
+    keras: ModuleType, name: str, size: int, pool: Pool = "avg", weights: str = PUBLISHED
+) -> tuple[Any, PreprocessSpec, dict[str, Any]]:
+    """Return the network called `name` with `weights`, how pictures are prepared for it, and no further facts.
 
-    Raises BackboneError when the weights can neither be downloaded nor read.
+    It takes RGB, whatever its weights were trained on. Raises BackboneError when the weights can neither be downloaded
+    nor read, or are those of another network.
     """
+    application = _BY_NAME[name]
+    keras_weights.seed(keras)
+    model = _with_weights(keras, application, size, pool, weights)
+    features = keras.layers.Flatten(name="flatten")(model.output) if pool == "flatten" else model.output
+    model = keras.Model(model.input, features, name=name)
+    if application.scaling == "caffe":
+        _reverse_channels(model)
+    return *take_leading_scale(keras, model, preprocess_spec(_recipe(application), size)), {}
+
+
+def _with_weights(keras: ModuleType, application: Application, size: int, pool: Pool, weights: str) -> Any:
+    if weights == PUBLISHED:
+        return _published(keras, application, size, pool)
+    if weights == RANDOM:
+        return _build(keras, application, size, pool, None)
+    return _from_file(keras, application, size, pool, weights)
+
+
+def _build(keras: ModuleType, application: Application, size: int, pool: Pool, weights: str | None) -> Any:
+    make = getattr(keras.applications, application.called)
+    pooling = None if pool == "flatten" else pool
+    return make(input_shape=(size, size, 3), include_top=False, pooling=pooling, weights=weights)
+
+
+def _published(keras: ModuleType, application: Application, size: int, pool: Pool) -> Any:
+    at_once = application.name not in _ONE_SIZE or size == application.input_size
     try:
-        return keras.applications.MobileNetV2(
-            input_shape=(size, size, 3), include_top=False, pooling="avg", weights=weights, name="mobilenet_v2"
-        )
+        published = _build(keras, application, size if at_once else application.input_size, pool, PUBLISHED)
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        path = weights_path()
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if path.exists():
-            raise BackboneError(
-                f"Keras cannot read {path}: {reason}.", "Delete the file to download it again."
-            ) from error
-        raise BackboneError(
-            f"Keras could not download the weights of mobilenet_v2: {reason}.",
-            f"Connect to the internet once, or put the file at {path}.",
-        ) from error
+        raise _refusal(application, weights_path(application, size), error) from error
+    if at_once:
+        return published
+    model = _build(keras, application, size, pool, None)
+    model.set_weights(published.get_weights())
+    return model
 
 
-def _available() -> bool:
-    return weights_path().is_file()
+def _refusal(application: Application, path: Path, error: Exception) -> BackboneError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if path.exists():
+        return BackboneError(f"Keras cannot read {path}: {reason}.", "Delete the file to download it again.")
+    return BackboneError(
+        f"Keras could not download the weights of {application.name}: {reason}.",
+        f"Connect to the internet once, or put the file at {path}.",
+    )
+
+
+def _from_file(keras: ModuleType, application: Application, size: int, pool: Pool, path: str) -> Any:
+    model = _build(keras, application, size, pool, None)
+    keras_weights.read(model, path, application.name)
+    if application.called.startswith("EfficientNetB"):
+        _divide_by_deviation(keras, model)
+    return model
+
+
+def _divide_by_deviation(keras: ModuleType, model: Any) -> None:
+    """Scale as the published EfficientNets do, where a file has their mean.
+
+    The variance in their files is the deviation, so half of the division is missing; Keras adds it as a layer without
+    weights, but only to the networks that it downloads itself. Source: tensorflow issue 49930.
+    """
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, *rest = layer.get_weights()
+    if np.allclose(mean.reshape(-1), _IMAGENET_MEAN, atol=1e-3):
+        layer.set_weights([mean, variance * np.array(_IMAGENET_STD, variance.dtype), *rest])
+        layer.finalize_state()
+
+
+def _reverse_channels(model: Any) -> None:
+    """Make a network that takes BGR take RGB: its first convolution reads the channels in reverse."""
+    first = next(layer for layer in model.layers if layer.weights)
+    kernel, *bias = first.get_weights()
+    first.set_weights([kernel[:, :, ::-1], *bias])
+
+
+def _available(application: Application) -> bool:
+    return weights_path(application).is_file()
 
 
 def _leave_to_keras() -> None:
     """Do nothing: whether the weights can be downloaded shows only when Keras tries."""
 
 
-RECIPES = (
-    Recipe(
-        name="mobilenet_v2",
-        input_size=224,
-        dimension=1280,
-        parameters=2_223_872,
-        licence="Apache-2.0",
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
+def _recipe(application: Application) -> Recipe:
+    mean, std = _SCALINGS[application.scaling]
+    return Recipe(
+        name=application.name,
+        module=__name__,
+        input_size=application.input_size,
+        dimension=application.dimension,
+        parameters=application.parameters,
+        macs=application.macs,
+        licence=application.licence,
+        mean=mean,
+        std=std,
         interpolation="bilinear",
-        weights_id=_WEIGHTS_FILE,
-        weights_hint="Keras downloads them (9 MB) at first use",
-        weights_available=_available,
+        weights_id=weights_file(application),
+        weights_hint=f"Keras downloads them ({application.megabytes} MB) at first use",
+        weights_available=partial(_available, application),
         require_weights=_leave_to_keras,
-        build=build_mobilenet_v2,
-    ),
-)
+        smallest_size=application.smallest_size,
+    )
+
+
+RECIPES = tuple(_recipe(application) for application in APPLICATIONS)

@@ -9,18 +9,34 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tledge.backbones.conversion import ERROR_FILE, MODEL_FILE, REVISION
+from tledge.backbones.conversion import (
+    ERROR_FILE,
+    FACTS_FILE,
+    MODEL_FILE,
+    NETWORKS,
+    ORDER_FILE,
+    REVISION,
+    Converted,
+)
+from tledge.backbones.dense_maps import convolve_dense_maps
+from tledge.backbones.drop_reshapes import drop_reshapes
 from tledge.backbones.fold_batch_norm import fold_batch_norm
 from tledge.backbones.onnx_names import rename
+from tledge.backbones.paddings import settle_paddings
+from tledge.backbones.sink_transposes import sink_transposes
 from tledge.backbones.transpose_first import transpose_first
 from tledge.errors import BackboneError, MissingExtra, TledgeError
-from tledge.schema import PreprocessSpec
+from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
 
 OPSET, IR_VERSION = 17, 8  # read by onnxruntime 1.12 and later, hence by JetPack's older builds
 _TOLERANCE = 1e-4
@@ -39,35 +55,84 @@ def import_keras() -> ModuleType:
     return keras
 
 
-def convert(network: Any, spec: PreprocessSpec) -> bytes:
-    """Return the ONNX file of a Keras `network` (normalised float32 [N, height, width, 3] → [N, dimension]).
+def convert(network: Any, spec: InputSpec) -> bytes:
+    """Return the ONNX file of a Keras `network`: normalised float32 input → float32 [N, dimension].
 
-    The graph takes `image` uint8 [N, height, width, 3], normalises it as `spec` says and returns `features` float32;
-    batch normalisation is folded into the convolutions. `network` stays as it is. Equal networks give equal bytes.
+    The graph takes `image` uint8 [N, height, width, 3], or `vector` float32 [N, length], normalises it as `spec` says
+    and returns `features` float32; batch normalisation is folded into the convolutions. `network` stays as it is.
+    Equal networks give equal bytes.
     Raises MissingExtra, and BackboneError when onnxruntime computes other features from the file than Keras does.
     """
-    folded = fold_batch_norm(import_keras(), network)
+    keras = import_keras()
+    folded = fold_batch_norm(keras, convolve_dense_maps(keras, network))
     model = _trace(folded, spec)
+    sink_transposes(model)
+    drop_reshapes(model)
+    settle_paddings(model)
     _finish(model, network)
     data = model.SerializeToString(deterministic=True)
     _check_agreement(data, network, spec)
     return data
 
 
-def _trace(network: Any, spec: PreprocessSpec) -> Any:
+def _trace(network: Any, spec: InputSpec) -> Any:
+    """Return the onnx.ModelProto of normalisation and `network`, as tf2onnx makes it."""
     try:
         import tensorflow as tf
         import tf2onnx
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     except ImportError as error:
         raise MissingExtra("tf2onnx", "train") from error
-    image = tf.TensorSpec([None, spec.height, spec.width, 3], tf.uint8, name="image")
+    given = tf.TensorSpec([None, *_shape(spec)], tf.uint8 if spec.kind == "image" else tf.float32, name=spec.kind)
 
-    @tf.function(input_signature=[image])
-    def features(image: Any) -> dict[str, Any]:
-        pixels = (tf.cast(image, tf.float32) - tf.constant(spec.mean)) / tf.constant(spec.std)
-        return {"features": network(pixels, training=False)}
+    @tf.function(input_signature=[given])
+    def features(raw: Any) -> Any:
+        numbers = (tf.cast(raw, tf.float32) - tf.constant(spec.mean)) / tf.constant(spec.std)
+        return network(numbers, training=False)
 
-    return tf2onnx.convert.from_function(features, input_signature=[image], opset=OPSET)[0]
+    with _functions_inlined(tf):
+        frozen = convert_variables_to_constants_v2(features.get_concrete_function())
+    # Not from_function: it takes the constants that a function has captured for inputs, too.
+    (source,), (result,) = frozen.inputs, frozen.outputs
+    return tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(),
+        name=network.name,
+        input_names=[source.name],
+        output_names=[result.name],
+        tensors_to_rename={source.name: spec.kind, result.name: "features"},
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_erfc, [])},
+    )[0]
+
+
+@contextmanager
+def _functions_inlined(tf: ModuleType) -> Iterator[None]:
+    """Trace through functions in functions: Keras compiles grouped convolutions, which tf2onnx cannot look into."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Write erfc(−c·x) as 1 + erf(x / (1/c)), which onnxruntime takes for the heart of a gelu; ONNX has no erfc."""
+    product = node.inputs[0]
+    if product.type == "Mul" and product.inputs[0].type == "Neg" and product.inputs[1].is_const():
+        divisor = context.make_const(f"{name}/divisor", 1 / product.inputs[1].get_tensor_value(as_list=False))
+        argument, sign = context.make_node("Div", [product.inputs[0].input[0], divisor.output[0]]).output[0], 1
+    else:
+        argument, sign = node.input[0], -1
+    error = context.make_node("Erf", [argument])
+    one = context.make_const(f"{name}/one", np.float32(1))
+    context.remove_node(node.name)
+    operands = [error.output[0], one.output[0]][::sign]
+    context.make_node("Add" if sign > 0 else "Sub", operands, outputs=node.output, name=name)
+
+
+def _shape(spec: InputSpec) -> tuple[int, ...]:
+    return (spec.length,) if isinstance(spec, VectorSpec) else (spec.height, spec.width, 3)
 
 
 def _finish(model: Any, network: Any) -> None:
@@ -85,16 +150,16 @@ def _finish(model: Any, network: Any) -> None:
     model.producer_name, model.producer_version, model.doc_string = "tledge", str(REVISION), ""
 
 
-def _check_agreement(data: bytes, network: Any, spec: PreprocessSpec) -> None:
+def _check_agreement(data: bytes, network: Any, spec: InputSpec) -> None:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtra("onnxruntime", "cpu") from error
-    image = np.random.default_rng(0).integers(0, 256, (2, spec.height, spec.width, 3), dtype=np.uint8)
-    pixels = ((image - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
-    expected = np.asarray(network(pixels, training=False))
-    (found,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"image": image})
-    error = float(np.abs(found - expected).max() / np.abs(expected).max())
+    batch = _noise(spec)
+    numbers = ((batch - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    expected = np.asarray(network(numbers, training=False))
+    (found,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {spec.kind: batch})
+    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
     if not error <= _TOLERANCE:
         raise BackboneError(
             f"The converted {network.name} must compute what Keras computes, but is off by {error:.1e}.",
@@ -102,18 +167,32 @@ def _check_agreement(data: bytes, network: Any, spec: PreprocessSpec) -> None:
         )
 
 
-def main(name: str, size: str, folder: str) -> None:
-    """Convert the backbone `name` at `size` pixels; leave MODEL_FILE in `folder`, or ERROR_FILE for a TledgeError."""
-    from tledge.backbones.recipe import preprocess_spec
-    from tledge.backbones.registry import find
+def _noise(spec: InputSpec) -> np.ndarray:
+    """Return two inputs without structure; vectors lie about `mean` as far as `std` says."""
+    rng = np.random.default_rng(0)
+    if isinstance(spec, PreprocessSpec):
+        return rng.integers(0, 256, (2, *_shape(spec)), dtype=np.uint8)
+    return (spec.mean + spec.std * rng.standard_normal((2, spec.length))).astype(np.float32)
 
+
+def main(folder: str) -> None:
+    """Follow ORDER_FILE in `folder`; leave MODEL_FILE and FACTS_FILE there, or ERROR_FILE for a TledgeError."""
     socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
     try:
-        recipe = find(name)
-        data = convert(recipe.build(import_keras(), int(size)), preprocess_spec(recipe, int(size)))
-        Path(folder, MODEL_FILE).write_bytes(data)
+        converted = _follow(**json.loads(Path(folder, ORDER_FILE).read_text()))
     except TledgeError as error:
         Path(folder, ERROR_FILE).write_text(json.dumps({"message": error.message, "hint": error.hint}))
+        return
+    Path(folder, FACTS_FILE).write_text(json.dumps(converted.facts))
+    Path(folder, MODEL_FILE).write_bytes(converted.data)
+
+
+def _follow(module: str, arguments: dict[str, Any]) -> Converted:
+    if module not in NETWORKS:
+        raise ValueError(f"{module} is not among {', '.join(NETWORKS)}")
+    network, spec, facts = import_module(module).network(import_keras(), **arguments)
+    (output,) = network.outputs
+    return Converted(convert(network, spec), {**facts, "dimension": output.shape[-1], "preprocess": asdict(spec)})
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
-from tledge.errors import BackboneError
-from tledge.schema import Interpolation, PreprocessSpec
+from tledge.backbones import keras_weights
+from tledge.errors import BackboneError, did_you_mean
+from tledge.schema import BackboneOptions, Interpolation, Pool, PreprocessSpec
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 1024
 
@@ -17,16 +17,20 @@ SMALLEST_SIZE, LARGEST_SIZE = 32, 1024
 class Recipe:
     """How to make one backbone, and where its weights are.
 
-    `input_size` is the side in pixels that the weights were trained for; `parameters` counts trainable numbers up to
-    the features. `mean` and `std` are in 0..255 pixel units. `weights_id` names the weights so that other weights have
-    another name. `require_weights` raises a TledgeError when they cannot be had on this machine. `build(keras, size)`
-    returns the network with its weights, as a trainable Keras model: float32 [N, size, size, 3] → [N, dimension].
+    `module` has the function `network(keras, name, size, pool, weights)` that the converter calls; it is one of
+    conversion.NETWORKS. `input_size` is the side in pixels that the weights were trained for, `smallest_size` the
+    least that the network can take; `dimension`, `parameters` (trainable numbers) and `macs` (multiply-adds for one
+    picture of `input_size`) are those up to the averaged features. `mean` and `std` are in 0..255 pixel units.
+    `weights_id` names the ImageNet weights so that other weights have another name. `require_weights` raises a
+    TledgeError when they cannot be had on this machine.
     """
 
     name: str
+    module: str
     input_size: int
     dimension: int
     parameters: int
+    macs: int
     licence: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -35,19 +39,42 @@ class Recipe:
     weights_hint: str
     weights_available: Callable[[], bool]
     require_weights: Callable[[], None]
-    build: Callable[[ModuleType, int], Any]
+    smallest_size: int = SMALLEST_SIZE
 
 
 def preprocess_spec(recipe: Recipe, input_size: int | None = None) -> PreprocessSpec:
     """Return how pictures are prepared for `recipe` at `input_size` pixels a side, by default that of its training.
 
-    Raises BackboneError for a size outside SMALLEST_SIZE..LARGEST_SIZE. It need not be a multiple of 32: a layer that
-    halves its input rounds up.
+    Raises BackboneError for a size outside the recipe's smallest..LARGEST_SIZE. It need not be a multiple of 32: a
+    layer that halves its input rounds up.
     """
     size = recipe.input_size if input_size is None else input_size
-    if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+    if not recipe.smallest_size <= size <= LARGEST_SIZE:
         raise BackboneError(
-            f"The input size must be {SMALLEST_SIZE} to {LARGEST_SIZE} pixels, but is {size}.",
+            f"The input size must be {recipe.smallest_size} to {LARGEST_SIZE} pixels, but is {size}.",
             f"{recipe.name} was trained at {recipe.input_size}.",
         )
     return PreprocessSpec(size, size, interpolation=recipe.interpolation, mean=recipe.mean, std=recipe.std)
+
+
+def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
+    """Return what `network` of the recipe's module is called with, plain values, every option settled.
+
+    Raises BackboneError for an option that is senseless, that only networks of the user's own have, or that names a
+    weights file which is not there.
+    """
+    for option in ("feature", "mean", "std", "channel_order"):
+        if getattr(options, option) is not None:
+            words = option.replace("_", " ")
+            raise BackboneError(
+                f"{recipe.name} has its own {words}.", f"Give a {words} only with a network file of your own."
+            )
+    pool = options.pool or "avg"
+    if pool not in get_args(Pool):
+        raise BackboneError(f"There is no way to pool called {pool!r}.", did_you_mean(pool, get_args(Pool)))
+    return {
+        "name": recipe.name,
+        "size": preprocess_spec(recipe, options.input_size).width,
+        "pool": pool,
+        "weights": keras_weights.settle(options.weights),
+    }

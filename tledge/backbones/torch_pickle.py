@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge import safe_pickle
 from tledge.errors import BackboneError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -75,21 +76,11 @@ _ADMITTED = {
 }
 
 
-class _StateUnpickler(pickle.Unpickler):
-    """An unpickler to which no name exists but those of the table."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # An exact look-up: dotted names, which pickle would resolve attribute by attribute, are in no table.
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no weights file needs") from None
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", _StorageType() as kind, str() as key, str(), int() as elements, None) if elements >= 0:
-                return _Storage(key, kind.dtype, elements)
-        raise pickle.UnpicklingError("a storage is not described as torch describes it")
+def _open_storage(pid: Any) -> _Storage:
+    match pid:
+        case ("storage", _StorageType() as kind, str() as key, str(), int() as elements, None) if elements >= 0:
+            return _Storage(key, kind.dtype, elements)
+    raise pickle.UnpicklingError("a storage is not described as torch describes it")
 
 
 def read_state(data: bytes, name: str) -> dict[str, np.ndarray]:
@@ -118,7 +109,7 @@ def _read(stream: io.BytesIO) -> dict[str, np.ndarray]:
 
 
 def _load(stream: io.BytesIO) -> Any:
-    return _StateUnpickler(stream, encoding="utf-8").load()
+    return safe_pickle.load(stream, _ADMITTED, open_persistent=_open_storage)
 
 
 def _read_elements(stream: io.BytesIO, storage: _Storage) -> np.ndarray:

@@ -29,7 +29,10 @@ Provider = Annotated[str, typer.Option(help="Where onnxruntime runs: cpu, cuda, 
 Model = Annotated[
     Path, typer.Argument(help="A model file made by 'tledge export' or 'tledge train'.", metavar="M.onnx")
 ]
-Data = typer.Argument(help="A folder of pictures: class/… or train|val|test/class/….", metavar="DATA")
+Data = typer.Argument(
+    help="A folder of pictures (class/… or train|val|test/class/…), a CSV or JSONL file, .npz, MNIST or CIFAR files.",
+    metavar="DATA",
+)
 Strict = Annotated[bool, typer.Option("--strict", help="A file that cannot be used is an error, not a note.")]
 
 
@@ -59,16 +62,74 @@ def _tledge(
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     data: Annotated[Path | None, Data] = None,
-    backbone: Annotated[str | None, typer.Option(help="The frozen network; 'tledge backbones' lists them.")] = None,
-    head: Annotated[str | None, typer.Option(help="The kind of head to fit: linear.")] = None,
-    test_data: Annotated[Path | None, typer.Option(help="A folder of pictures to test on, class/….")] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="The share to hold out when no test pictures are given [0.2].")
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Frozen network: a name of 'tledge backbones', a .keras, .h5 or .onnx file, or none; a,b,c compares."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the held-out pictures and the folds [0].")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, binary, multilabel, centroid, mlp, svm or forest [by the data].")
+    ] = None,
+    test_data: Annotated[Path | None, typer.Option(help="Samples to test on, instead of holding some out.")] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="The share to hold out when no test samples are given [0.2].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Draws the held-out samples and the folds [0].")] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep samples of a group on one side of the split: a column's name, or a regular expression on paths."
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Also cross-validate in this many folds.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A run.json whose data and options are taken; options here win.")
     ] = None,
+    input_size: Annotated[int | None, typer.Option(help="The side of the backbone's input in pixels.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="How a map of features becomes a vector: avg, max or flatten.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none (random) or a Keras weights file.")] = None,
+    feature: Annotated[
+        str | None,
+        typer.Option(
+            "--feature-layer",
+            "--feature-node",
+            help="Take the output of this layer (Keras) or node (ONNX) as features.",
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="What a network of your own subtracts, in 0..255 pixel units: 127.5 or 123.7,116.3,103.5."),
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="What it divides by then.")] = None,
+    channel_order: Annotated[
+        str | None, typer.Option(help="The order of channels it was trained on: rgb or bgr.")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Add augmented views of the training pictures: flip, flips, light or rand.")
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="How many views of each [1].")] = None,
+    unfreeze: Annotated[
+        str | None, typer.Option(help="Fine-tune the backbone: its top N layers, from LAYER up, or all.")
+    ] = None,
+    train_batch_norm: Annotated[
+        bool | None, typer.Option("--train-batch-norm", help="Fine-tune batch normalisation too.")
+    ] = None,
+    class_weight: Annotated[
+        str | None,
+        typer.Option(help="balanced, none, or auto: balanced when classes differ by more than 3 times [none]."),
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="The class that a binary head is about.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Widths of an mlp's layers: 1024,512; 0 for none.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of an mlp's units that are left out in training.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adam, where Keras trains.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Where Keras trains.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Where Keras trains.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Where Keras trains.")] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto [auto].")
     ] = None,
@@ -77,36 +138,83 @@ def train(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a head on the pictures in DATA, and write a run folder with a model, figures and a report."""
+    """Train a head on the samples in DATA, and write a run folder with a model, figures and a report."""
+    given = {
+        "data": data,
+        "backbone": backbone,
+        "head": head,
+        "test_data": test_data,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "group_by": group_by,
+        "folds": folds,
+        "input_size": input_size,
+        "pool": pool,
+        "weights": weights,
+        "feature": feature,
+        "mean": _numbers("--mean", mean),
+        "std": _numbers("--std", std),
+        "channel_order": channel_order,
+        "augment": augment,
+        "views": views,
+        "unfreeze": unfreeze,
+        "train_batch_norm": train_batch_norm,
+        "class_weight": class_weight,
+        "positive": positive,
+        "hidden": _widths(hidden),
+        "dropout": dropout,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "provider": provider,
+        "strict": strict,
+    }
     with Session(json, verbose) as session:
         from tledge.cli import render
+        from tledge.commands.compare import compare
         from tledge.commands.train import replay
         from tledge.commands.train import train as command
         from tledge.errors import TledgeError
 
-        given = {
-            "data": data,
-            "backbone": backbone,
-            "head": head,
-            "test_data": test_data,
-            "test_fraction": test_fraction,
-            "seed": seed,
-            "strict": strict,
-            "provider": provider,
-        }
         arguments = replay(config) if config else {}
         arguments |= {key: value for key, value in given.items() if value is not None}
         if "data" not in arguments:
-            raise TledgeError("A folder of pictures must be named, found none.", "Type 'tledge train DATA --out RUN'.")
-        result = command(arguments.pop("data"), out, **arguments, force=force, on_progress=session.progress)
-        session.show(result, render.train)
+            raise TledgeError("Data must be named, found none.", "Type 'tledge train DATA --out RUN'.")
+        source, names = arguments.pop("data"), arguments.get("backbone") or ""
+        listening = {"force": force, "on_progress": session.progress, "on_note": session.note}
+        if "," in names:
+            arguments.pop("backbone")
+            compared = compare(source, out, backbones=names.split(","), **arguments, **listening)
+            session.show(compared, render.compare)
+        else:
+            session.show(command(source, out, **arguments, **listening), render.train)
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Return the numbers in `text`, with commas between them. Typer turns BadParameter into usage, exit 2."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option} takes numbers with commas between them, got '{text}'.") from error
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    widths = _numbers("--hidden", text) or ()
+    if any(width != int(width) or width < 0 for width in widths):
+        raise typer.BadParameter(f"--hidden takes whole numbers like 1024,512 (0 for none), got '{text}'.")
+    return tuple(int(width) for width in widths if width)
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+    precision: Annotated[str, typer.Option(help="fp32 or int8; keras writes a .keras file.")] = "int8",
     max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")

@@ -10,10 +10,12 @@ from tledge.schema import (
     BackbonesResult,
     BenchResult,
     CacheResult,
+    CompareResult,
     DoctorResult,
     EvaluateResult,
     ExportResult,
     Metrics,
+    Prediction,
     PredictResult,
     Problem,
     TrainResult,
@@ -29,14 +31,25 @@ def train(result: TrainResult, console: Any) -> None:
     val = f", {counts.val} val" if counts.val else ""
     _line(
         console,
-        f"{result.backbone} + {result.head}: {counts.train} pictures to train on{val}, {counts.test} to test on",
+        f"{result.backbone} + {result.head}: {counts.train} samples to train on{_views(result)}{val}, "
+        f"{counts.test} to test on",
     )
     _metrics(console, result.metrics)
+    if result.cross_validation:
+        folds = result.cross_validation
+        _line(
+            console,
+            f"{folds.folds} folds of {folds.samples} samples: accuracy {folds.accuracy_mean:.4f} ± "
+            f"{folds.accuracy_std:.4f}, macro f1 {folds.macro_f1_mean:.4f}",
+        )
+    if result.fine_tuning:
+        tuned = result.fine_tuning
+        _line(console, f"Fine-tuned from {tuned.layer} up, {tuned.epochs} epochs in {tuned.seconds:.0f} s")
     for warning in result.warnings:
         _line(console, f"note: {warning}")
     _problems(console, result.skipped, "Left out")
     _problems(console, result.conflicts, "Deserves a look")
-    extracted = f"{result.cache.misses} pictures extracted, {result.cache.hits} from the cache"
+    extracted = f"{result.cache.misses} samples extracted, {result.cache.hits} from the cache"
     _line(
         console, f"{extracted}; {seconds['total']:.1f} s (extract {seconds['extract']:.1f}, fit {seconds['fit']:.1f})"
     )
@@ -45,16 +58,43 @@ def train(result: TrainResult, console: Any) -> None:
     _line(console, f"Next:   tledge export {_quoted(result.run)} --precision int8 --out model.onnx")
 
 
+def _views(result: TrainResult) -> str:
+    return f" and {result.views} views of them" if result.views else ""
+
+
+def compare(result: CompareResult, console: Any) -> None:
+    """Show the backbones of a comparison, the fastest first; a star marks the Pareto front."""
+    rows = [
+        (
+            each.backbone,
+            f"{each.accuracy:.4f}",
+            f"{each.macro_f1:.4f}",
+            f"{each.p50_ms:.2f} ms",
+            _size(each.bytes),
+            f"{each.seconds:.1f} s",
+            "*" if each.pareto else "",
+        )
+        for each in result.backbones
+    ]
+    _table(console, ("backbone", "accuracy", "macro f1", "p50", "size", "trained in", "best"), rows)
+    _line(console, "* none of the others is both at least as accurate and as fast.")
+    best = max(result.backbones, key=lambda each: each.accuracy)
+    _line(console, f"Next: tledge export {_quoted(best.run)} --precision int8 --out model.onnx")
+
+
 def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model."""
     change, parity = result.accuracy, result.parity
     rows = [
         ("accuracy", f"{change.before:.4f} → {change.after:.4f} ({100 * (change.after - change.before):+.2f} points)"),
-        ("agreement", f"{parity.agreement:.2%} of {parity.samples} test pictures"),
+        ("agreement", f"{parity.agreement:.2%} of {parity.samples} test samples"),
         ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
     ]
     _table(console, (f"{result.precision} against float", ""), rows)
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
+    if result.precision == "keras":
+        _line(console, f"Next:  keras.saving.load_model({result.model!r})")
+        return
     _line(console, f"Next:  tledge predict {_quoted(result.model)} new.jpg")
     _line(console, f"       tledge bench {_quoted(result.model)}")
 
@@ -62,7 +102,7 @@ def export(result: ExportResult, console: Any) -> None:
 def evaluate(result: EvaluateResult, console: Any) -> None:
     """Show the metrics of a model file on labelled pictures."""
     _line(
-        console, f"{result.model} ({result.precision}, {result.provider}) on {result.samples} pictures of {result.data}"
+        console, f"{result.model} ({result.precision}, {result.provider}) on {result.samples} samples of {result.data}"
     )
     _metrics(console, result.metrics)
     _problems(console, result.skipped, "Left out")
@@ -70,11 +110,15 @@ def evaluate(result: EvaluateResult, console: Any) -> None:
 
 
 def predict(result: PredictResult, console: Any) -> None:
-    """Show one line per picture."""
-    rows = [(p.path, p.label, f"{p.probability:.1%}") for p in result.predictions]
+    """Show one line per sample."""
+    rows = [(p.path, _decided(p), f"{p.probability:.1%}") for p in result.predictions]
     if rows:
-        _table(console, ("picture", "label", "probability"), rows)
+        _table(console, ("sample", "label", "probability"), rows)
     _problems(console, result.skipped, "Not read")
+
+
+def _decided(prediction: Prediction) -> str:
+    return " ".join(prediction.labels) or "(none)"
 
 
 def verify(result: VerifyResult, console: Any) -> None:
@@ -130,13 +174,14 @@ def backbones(result: BackbonesResult, console: Any) -> None:
             b.name,
             f"{b.parameters / 1e6:.1f} M",
             f"{b.input_size} px",
+            f"{b.macs / 1e6:,.0f} M" if b.macs else "",
             str(b.dimension),
             b.licence,
             "here" if b.weights_available else b.weights_hint,
         )
         for b in result.backbones
     ]
-    _table(console, ("backbone", "parameters", "input", "features", "licence", "weights"), rows)
+    _table(console, ("backbone", "parameters", "input", "macs", "features", "licence", "weights"), rows)
 
 
 def cache(result: CacheResult, console: Any) -> None:
@@ -170,11 +215,16 @@ def doctor(result: DoctorResult, console: Any) -> None:
 
 def _metrics(console: Any, metrics: Metrics) -> None:
     rows = [(c.name, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)) for c in metrics.per_class]
-    _table(console, ("class", "precision", "recall", "f1", "pictures"), rows)
-    _line(
-        console,
-        f"accuracy {metrics.accuracy:.4f}   macro f1 {metrics.macro_f1:.4f}   macro recall {metrics.macro_recall:.4f}",
-    )
+    _table(console, ("class", "precision", "recall", "f1", "samples"), rows)
+    figures = {
+        "accuracy": metrics.accuracy,
+        "macro f1": metrics.macro_f1,
+        "macro recall": metrics.macro_recall,
+        "roc auc": metrics.roc_auc,
+        "mean average precision": metrics.mean_average_precision,
+        "calibration error": metrics.expected_calibration_error,
+    }
+    _line(console, "   ".join(f"{name} {value:.4f}" for name, value in figures.items() if value is not None))
 
 
 def _problems(console: Any, problems: tuple[Problem, ...], title: str) -> None:

@@ -51,6 +51,11 @@ class Session:
             self._progress = progress.choose(sys.stderr, moving=moving, verbose=self.verbose)
         self._progress(words, done, total)
 
+    def note(self, words: str) -> None:
+        """Say something on standard error that stays there to be read."""
+        self._close()
+        _say(words)
+
     def show(self, document: Any, render: Callable[[Any, Any], None]) -> None:
         """Print `document`: as JSON, or through `render(document, console)`."""
         self._close()

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 # (stage, done, total); total 0 means that nobody knows how long the stage takes.
 Progress = Callable[[str, int, int], None]
+Note = Callable[[str], None]
 
 
 class Clock:
     """Measures named stages of one command in seconds."""
 
-    def __init__(self, on_progress: Progress | None = None) -> None:
+    def __init__(self, on_progress: Progress | None = None, on_note: Note | None = None) -> None:
         self._start = time.perf_counter()
-        self._on_progress = on_progress
+        self._on_progress, self._on_note = on_progress, on_note
         self._stages: dict[str, float] = {}
 
     @contextmanager
@@ -33,6 +34,11 @@ class Clock:
         """Tell the listener that `done` of `total` things of a stage are behind us."""
         if self._on_progress:
             self._on_progress(words, done, total)
+
+    def note(self, words: str) -> None:
+        """Tell the listener something that should stay to be read."""
+        if self._on_note:
+            self._on_note(words)
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage so far, and `total` since the clock was made."""

@@ -1,4 +1,4 @@
-"""`tledge evaluate`: a model file on labelled pictures."""
+"""`tledge evaluate`: a model file on labelled samples."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tledge import data as sources
-from tledge import heads, places
+from tledge import places
+from tledge.commands import pipeline
 from tledge.commands.clock import Progress
 from tledge.commands.predict import read_batches
 from tledge.errors import DataError
-from tledge.heads import metrics
 from tledge.runtime import Predictor
 from tledge.schema import EvaluateResult, Problem, Sample
 
@@ -26,14 +26,15 @@ def evaluate(
     strict: bool = False,
     on_progress: Progress | None = None,
 ) -> EvaluateResult:
-    """Return the metrics of the model file `model` on every picture of `data`, whose classes must be the model's own.
+    """Return the metrics of the model file `model` on every sample of `data`, whose classes must be the model's own.
 
-    Pictures that cannot be read are listed, or an error when `strict`. Raises ModelError and DataError.
+    Samples that cannot be read are listed, or an error when `strict`. Raises ModelError and DataError.
     """
     start = time.perf_counter()
     model, data = places.at(model), places.at(data)
     predictor = Predictor(model, provider=provider)
-    samples, skipped = sources.load_labelled(data, predictor.classes)
+    manifest = predictor.manifest
+    samples, skipped = sources.load_labelled(data, manifest.classes, manifest.multilabel)
     kept, rows, unread = _run(predictor, samples, on_progress)
     problems = (*skipped, *unread)
     if problems and strict:
@@ -45,9 +46,9 @@ def evaluate(
         model=str(model),
         data=str(data),
         samples=len(kept),
-        precision=predictor.manifest.precision,
+        precision=manifest.precision,
         provider=predictor.provider,
-        metrics=metrics.evaluate(rows, heads.labels(kept), predictor.classes),
+        metrics=pipeline.measure(rows, kept, manifest.classes, manifest.thresholds, manifest.multilabel),
         seconds=time.perf_counter() - start,
         skipped=problems,
     )
@@ -60,11 +61,13 @@ def _run(
     parts: list[np.ndarray] = []
     unread: list[Problem] = []
     done = 0
-    for readable, images, problems in read_batches([sample.path for sample in samples], predictor.manifest.preprocess):
+    names = [sample.path for sample in samples]
+    pictures = [sample.path if sample.value is None else sample.value for sample in samples]
+    for readable, batch, problems in read_batches(names, pictures, predictor.manifest.preprocess):
         unread.extend(problems)
         kept.extend(samples[done + i] for i in readable)
-        if len(images):
-            parts.append(predictor.run(images))
+        if len(batch):
+            parts.append(predictor.run(batch))
         done += len(readable) + len(problems)
         if on_progress:
             on_progress("Evaluating", done, len(samples))

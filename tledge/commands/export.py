@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from tledge import backbones, engine, heads, model, places, seal
-from tledge.commands import pipeline, run_folder
+from tledge import decisions, engine, heads, model, places, seal
+from tledge.commands import keras_export, pipeline, run_folder
 from tledge.commands.clock import Clock, Progress
 from tledge.errors import CheckFailed, DataError, TledgeError, did_you_mean
 from tledge.schema import (
@@ -19,20 +21,23 @@ from tledge.schema import (
     Dataset,
     ExportResult,
     Features,
-    LinearHead,
+    GoldenCheck,
+    Head,
     Metrics,
     Parity,
     Precision,
+    TrainOptions,
 )
 
 MIN_AGREEMENT = 0.95
+FORMATS = (*get_args(Precision), "keras")
 
 
 def export(
     run: str | Path,
     out: str | Path,
     *,
-    precision: Precision = "int8",
+    precision: str = "int8",
     min_agreement: float = MIN_AGREEMENT,
     max_drop: float | None = None,
     provider: str | None = None,
@@ -41,49 +46,86 @@ def export(
 ) -> ExportResult:
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
-    For int8 the backbone is quantized first and the head fitted again, to what it really produces too. `min_agreement`
-    is a share of the test pictures, `max_drop` a fall of accuracy in points. Raises CheckFailed when one of them does
-    not hold, TledgeError when the run, its pictures or `out` cannot be used; then nothing is written.
+    For int8 the backbone is quantized first and the head fitted again, to what it really produces too; keras writes
+    the float model as a .keras file, for networks that Keras builds. `min_agreement` is a share of the test samples,
+    `max_drop` a fall of accuracy in points. Raises CheckFailed when one of them does not hold, TledgeError when the
+    run, its samples or `out` cannot be used; then nothing is written.
     """
     _check_request(precision, min_agreement, max_drop)
     clock, out, source = Clock(on_progress), places.at(out), places.at(run)
     document = run_folder.read_run(source)
     folder = source if places.is_folder(source) else source.parent
     places.check_free_file(out, force=force)
-    options = {**document["options"], **({"provider": provider} if provider else {})}
-    engine.check(options["provider"])
+    options = run_folder.options_of(document)
+    options = replace(options, provider=provider or options.provider)
+    engine.check(options.provider)
     pipeline.require("onnx", "threadpoolctl")
-    steps, backbone, features = _reload(document, options, clock)
+    steps, backbone, features = _reload(document, folder, options, clock)
     before = run_folder.read_head(folder, backbone.dimension, len(document["classes"]))
     expected, scores_before = steps.score(before, features)
-    head = before
-    if precision == "int8":
-        backbone, features, head = steps.quantize(backbone, before, features)
-    rows, scores = steps.score(head, features)
-    parity = _parity(expected, rows, min_agreement)
-    change = AccuracyChange(scores_before.accuracy, scores.accuracy)
+    if precision == "keras":
+        made = _keras(document, folder, steps, backbone, before, features)
+    else:
+        made = _onnx(precision, steps, backbone, before, features)
+    parity = _parity(
+        *(steps.decide(each, made.head) for each in (expected, made.rows)), expected - made.rows, min_agreement
+    )
+    change = AccuracyChange(scores_before.accuracy, made.metrics.accuracy)
     _check(parity, change, min_agreement, max_drop)
     with clock.stage("write", "Writing the model"):
-        content, golden = steps.build(backbone, head, features, rows, scores)
-        places.write_whole(out, content)
+        places.write_whole(out, made.content)
     return ExportResult(
         schema_version=1,
         model=str(out),
-        bytes=len(content),
-        digest=seal.check_seal(content, str(out)),
+        bytes=len(made.content),
+        digest=made.digest,
         precision=precision,
         accuracy=change,
         parity=parity,
-        metrics=scores,
-        golden=golden,
-        cache=CacheCounts(features.hits, features.misses),
+        metrics=made.metrics,
+        golden=made.golden,
+        cache=made.cache,
         seconds=clock.seconds(),
     )
 
 
+class _Made(NamedTuple):
+    """A file ready to be written, and what it gives for the test samples."""
+
+    content: bytes
+    digest: str
+    head: Head
+    rows: np.ndarray
+    metrics: Metrics
+    golden: GoldenCheck | None
+    cache: CacheCounts
+
+
+def _onnx(precision: Precision, steps: _Steps, backbone: Backbone, head: Head, features: Features) -> _Made:
+    if precision == "int8":
+        backbone, features, head = steps.quantize(backbone, head, features)
+    rows, scores = steps.score(head, features)
+    with steps.clock.stage("build", "Joining the model"):
+        content, golden = steps.build(backbone, head, features, rows, scores)
+    counts = CacheCounts(features.hits, features.misses)
+    return _Made(content, seal.check_seal(content, "the model"), head, rows, scores, golden, counts)
+
+
+def _keras(
+    document: dict[str, Any], run: Path, steps: _Steps, backbone: Backbone, head: Head, features: Features
+) -> _Made:
+    with steps.clock.stage("build", "Building the Keras model"):
+        content, rows = keras_export.write(document, run, steps.options, steps.dataset, backbone, head, features)
+    tested = pipeline.split(features, steps.dataset)[2]
+    dataset = steps.dataset
+    scores = pipeline.measure(rows, tested.samples, dataset.classes, head.thresholds, dataset.multilabel)
+    counts = CacheCounts(features.hits, features.misses)
+    return _Made(content, hashlib.sha256(content).hexdigest(), head, rows, scores, None, counts)
+
+
 def _check_request(precision: str, min_agreement: float, max_drop: float | None) -> None:
-    if precision not in get_args(Precision):
-        raise TledgeError(f"There is no precision called '{precision}'.", did_you_mean(precision, get_args(Precision)))
+    if precision not in FORMATS:
+        raise TledgeError(f"There is no precision called '{precision}'.", did_you_mean(precision, FORMATS))
     if not 0 <= min_agreement <= 1:
         raise TledgeError(f"The least agreement must lie between 0 and 100 %, got {100 * min_agreement:g} %.")
     if max_drop is not None and not math.isfinite(max_drop):
@@ -93,11 +135,11 @@ def _check_request(precision: str, min_agreement: float, max_drop: float | None)
 class _Steps:
     """The steps of one export over the samples of one run."""
 
-    def __init__(self, dataset: Dataset, options: dict[str, Any], provider: str, clock: Clock) -> None:
+    def __init__(self, dataset: Dataset, options: TrainOptions, provider: str, clock: Clock) -> None:
         self.dataset, self.options, self.provider, self.clock = dataset, options, provider, clock
 
-    def quantize(self, backbone: Backbone, head: LinearHead, before: Features) -> tuple[Backbone, Features, LinearHead]:
-        """Return the int8 backbone, its features, and `head` fitted to what both backbones make of the pictures.
+    def quantize(self, backbone: Backbone, head: Head, before: Features) -> tuple[Backbone, Features, Head]:
+        """Return the int8 backbone, its features, and `head` fitted to what both backbones make of the samples.
 
         Fitted to the int8 features alone, the head also follows their rounding noise. With the float features of the
         same pictures beside them it agrees better with the float model: over ten splits of the solar cells the mean
@@ -108,47 +150,64 @@ class _Steps:
             chosen = model.quantize(backbone, self.dataset.train, cache)
         with self.clock.stage("extract"):
             _, features = pipeline.extract_all(
-                self.dataset, chosen, cache, self.clock, provider=self.provider, strict=self.options["strict"]
+                self.dataset, chosen, cache, self.clock, provider=self.provider, strict=self.options.strict
             )
+        if head.facts.get("trained_with_backbone"):  # what it was trained on fits it far too well to fit it again
+            return chosen, features, head
+        with self.clock.stage("extract"):
+            views = [self._views(each) for each in (backbone, chosen)]
         with self.clock.stage("fit", "Fitting the head again"):
             parts = (pipeline.split(each, self.dataset)[0] for each in (before, features))
-            refitted = heads.refit(self.options["head"], head, *parts)
+            refitted = heads.refit(head, *(pipeline.together(*pair) for pair in zip(parts, views, strict=True)))
         return chosen, features, refitted
 
-    def score(self, head: LinearHead, features: Features) -> tuple[np.ndarray, Metrics]:
+    def _views(self, backbone: Backbone) -> Features | None:
+        return pipeline.extract_views(
+            self.dataset, backbone, places.cache_dir(), self.clock, self.options, self.provider
+        )
+
+    def score(self, head: Head, features: Features) -> tuple[np.ndarray, Metrics]:
+        return pipeline.score(head, pipeline.split(features, self.dataset)[2], self.dataset)
+
+    def decide(self, rows: np.ndarray, head: Head) -> np.ndarray:
+        return decisions.predicted(rows, head.thresholds, self.dataset.multilabel)
+
+    def build(self, backbone: Backbone, head: Head, features: Features, rows: np.ndarray, scores: Metrics) -> Any:
         _, _, tested = pipeline.split(features, self.dataset)
-        return pipeline.score(self.options["head"], head, tested, self.dataset.classes)
-
-    def build(self, backbone: Backbone, head: LinearHead, features: Features, rows: np.ndarray, scores: Metrics) -> Any:
-        _, _, tested = pipeline.split(features, self.dataset)
-        facts = (self.dataset.classes, self.dataset.fingerprint, scores.accuracy, len(rows))
-        return model.build(backbone, head, pipeline.manifest_of(backbone, *facts), tested.samples, rows)
+        manifest = pipeline.manifest_of(backbone, self.dataset, head, scores.accuracy, len(rows))
+        return model.build(backbone, heads.graph(head, backbone.dimension), manifest, tested.samples, rows)
 
 
-def _reload(document: dict[str, Any], options: dict[str, Any], clock: Clock) -> tuple[_Steps, Backbone, Features]:
+def _reload(
+    document: dict[str, Any], run: Path, options: TrainOptions, clock: Clock
+) -> tuple[_Steps, Backbone, Features]:
     """Find the run's very samples again; figures on any others would not be comparable."""
     test_source = Path(document["test_data"]) if document["test_data"] else None
     with clock.stage("scan", "Reading files"):
         dataset = pipeline.load_data(Path(document["data"]), test_source, options)
     cache = places.cache_dir()
     with clock.stage("backbone"):
-        backbone = backbones.load(options["backbone"], cache, on_stage=lambda words: clock.tell(words, 0, 0))
+        if document.get("fine_tuning"):
+            backbone = run_folder.read_backbone(run)
+        else:
+            backbone = pipeline.load_backbone(options, dataset, cache, clock)
     with clock.stage("extract"):
-        provider = engine.resolve(options["provider"], backbone.path)
+        provider = pipeline.resolve(options, backbone)
         dataset, features = pipeline.extract_all(
-            dataset, backbone, cache, clock, provider=provider, strict=options["strict"]
+            dataset, backbone, cache, clock, provider=provider, strict=options.strict
         )
     if dataset.fingerprint != document["fingerprint"]:
         raise DataError(
-            f"The pictures in {document['data']} are not those that the run was trained on.",
+            f"The samples in {document['data']} are not those that the run was trained on.",
             "Put them back as they were, or train again.",
         )
     return _Steps(dataset, options, provider, clock), backbone, features
 
 
-def _parity(expected: np.ndarray, found: np.ndarray, min_agreement: float) -> Parity:
-    agreement = float((expected.argmax(axis=1) == found.argmax(axis=1)).mean())
-    difference = np.abs(expected - found)
+def _parity(expected: np.ndarray, found: np.ndarray, change: np.ndarray, min_agreement: float) -> Parity:
+    """Compare decisions bool [n, classes] and the `change` of probabilities float32 [n, classes]."""
+    agreement = float((expected == found).all(axis=1).mean())
+    difference = np.abs(change)
     return Parity(
         len(expected), agreement, float(difference.max()), float(difference.mean()), passed=agreement >= min_agreement
     )

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tledge import __version__, data, heads
+from tledge import __version__, augment, backbones, data, engine, heads
 from tledge.commands.clock import Clock
-from tledge.errors import MissingExtra
+from tledge.errors import DataError, MissingExtra
 from tledge.features import FeatureStore, extract
 from tledge.heads import metrics
 from tledge.model.manifest import MANIFEST_VERSION
-from tledge.schema import Backbone, Dataset, Features, LinearHead, Manifest, Metrics, Sample
+from tledge.schema import (
+    Backbone,
+    BackboneOptions,
+    Dataset,
+    Features,
+    Head,
+    HeadOptions,
+    Manifest,
+    Metrics,
+    Sample,
+    TrainOptions,
+    VectorSpec,
+)
 
+DEFAULT_BACKBONE = "efficientnet_lite0"
+NO_BACKBONE = "none"
 EXTRACTING = "Extracting features"
 
 
@@ -29,15 +42,66 @@ def require(*modules: str) -> None:
             raise MissingExtra(module, "train")
 
 
-def load_data(source: Path, test_source: Path | None, options: dict[str, Any]) -> Dataset:
-    """Find, label and split the samples as `options` of a run say."""
+def backbone_options(options: TrainOptions) -> BackboneOptions:
+    """Return those of `options` that are about the backbone."""
+    return BackboneOptions(**{field.name: getattr(options, field.name) for field in fields(BackboneOptions)})
+
+
+def head_options(options: TrainOptions) -> HeadOptions:
+    """Return those of `options` that are about the head; of fine-tuning, all about training is about the network."""
+    if options.unfreeze is not None:
+        return HeadOptions(class_weight=options.class_weight, positive=options.positive)
+    return HeadOptions(**{field.name: getattr(options, field.name) for field in fields(HeadOptions)})
+
+
+def head_kind(options: TrainOptions, dataset: Dataset) -> str:
+    """Return the kind of head asked for, or the one for such data."""
+    return options.head or ("multilabel" if dataset.multilabel else "linear")
+
+
+def load_data(source: Path, test_source: Path | None, options: TrainOptions) -> Dataset:
+    """Find, label and split the samples as `options` say."""
     return data.load(
         source,
         test_data=test_source,
-        test_fraction=options["test_fraction"],
-        seed=options["seed"],
-        strict=options["strict"],
+        test_fraction=options.test_fraction,
+        seed=options.seed,
+        strict=options.strict,
+        group_by=options.group_by,
     )
+
+
+def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: Clock) -> Backbone:
+    """Return the backbone asked for, or the one for such data: vectors go to the head as they are.
+
+    Raises DataError when the backbone takes pictures and the samples are vectors, or the reverse.
+    """
+    value = dataset.train[0].value
+    vectors = value is not None and value.ndim == 1
+    name = options.backbone or (NO_BACKBONE if vectors else DEFAULT_BACKBONE)
+    if name == NO_BACKBONE:
+        if not vectors:
+            raise DataError("Only vectors go without a backbone; these samples are pictures.", "Name a backbone.")
+        return backbones.identity(len(value), cache)
+    chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
+    _check_fit(chosen, value, vectors)
+    return chosen
+
+
+def _check_fit(backbone: Backbone, value: np.ndarray | None, vectors: bool) -> None:
+    spec = backbone.preprocess
+    if not isinstance(spec, VectorSpec):
+        if vectors:
+            raise DataError(
+                f"Backbone {backbone.name} takes pictures; these samples are vectors.",
+                "Leave --backbone away, or name a network that takes vectors.",
+            )
+    elif value is None or value.size != spec.length:
+        found = "picture files" if value is None else f"{value.size} numbers a sample"
+        raise DataError(
+            f"Backbone {backbone.name} takes vectors of {spec.length} numbers; the data holds {found}.",
+            "Use the data that it was made for, or another backbone.",
+        )
 
 
 def extract_all(
@@ -48,18 +112,42 @@ def extract_all(
     The rows stand in the order train, val, test. `provider` is one that `engine.resolve` gave. With `strict`, a sample
     that cannot be decoded is a DataError.
     """
-    everything = (*dataset.train, *dataset.val, *dataset.test)
+    features = _extract((*dataset.train, *dataset.val, *dataset.test), backbone, cache, clock, provider)
+    if features.skipped:
+        dataset = data.drop(dataset, features.skipped, strict=strict)
+    return dataset, features
+
+
+def extract_views(
+    dataset: Dataset, backbone: Backbone, cache: Path, clock: Clock, options: TrainOptions, provider: str
+) -> Features | None:
+    """Extract the augmented views of the training samples that `options` ask for; None when they ask for none."""
+    views = view_samples(dataset, options)
+    return _extract(views, backbone, cache, clock, provider) if views else None
+
+
+def view_samples(dataset: Dataset, options: TrainOptions) -> tuple[Sample, ...]:
+    """Return the augmented views of the training samples that `options` ask for."""
+    if options.augment is None:
+        return ()
+    words = augment.views(options.augment, options.views or 1, options.seed)
+    return tuple(replace(sample, view=view) for view in words for sample in dataset.train)
+
+
+def _extract(samples: Sequence[Sample], backbone: Backbone, cache: Path, clock: Clock, provider: str) -> Features:
     with FeatureStore(cache) as store:
-        features = extract(
-            everything,
+        return extract(
+            samples,
             backbone,
             store,
             provider=provider,
             on_progress=lambda done, total: clock.tell(EXTRACTING, done, total),
         )
-    if features.skipped:
-        dataset = data.drop(dataset, features.skipped, strict=strict)
-    return dataset, features
+
+
+def resolve(options: TrainOptions, backbone: Backbone) -> str:
+    """Return the provider that runs `backbone` where `options` leave it open."""
+    return engine.resolve(options.provider, backbone.path)
 
 
 def split(features: Features, dataset: Dataset) -> tuple[Features, Features, Features]:
@@ -69,17 +157,43 @@ def split(features: Features, dataset: Dataset) -> tuple[Features, Features, Fea
         slice(end - n, end)
         for end, n in zip(ends, (len(dataset.train), len(dataset.val), len(dataset.test)), strict=True)
     )
-    return _rows(features, train), _rows(features, val), _rows(features, test)
+    return rows(features, train), rows(features, val), rows(features, test)
 
 
-def score(head: str, fitted: LinearHead, features: Features, classes: Sequence[str]) -> tuple[np.ndarray, Metrics]:
+def rows(features: Features, part: slice | np.ndarray) -> Features:
+    """Return some rows of `features`, a slice or row numbers int [n], with their samples."""
+    samples = features.samples[part] if isinstance(part, slice) else tuple(features.samples[i] for i in part)
+    return replace(features, samples=samples, matrix=features.matrix[part])
+
+
+def together(first: Features, second: Features | None) -> Features:
+    """Return the rows of both."""
+    if second is None:
+        return first
+    matrix = np.concatenate([first.matrix, second.matrix])
+    return replace(first, samples=(*first.samples, *second.samples), matrix=matrix)
+
+
+def score(head: Head, features: Features, dataset: Dataset) -> tuple[np.ndarray, Metrics]:
     """Return the probabilities float32 [n, classes] of `features`, and the metrics against their labels."""
-    rows = heads.probabilities(head, fitted, features.matrix)
-    return rows, metrics.evaluate(rows, heads.labels(features.samples), tuple(classes))
+    found = heads.probabilities(head, features.matrix)
+    return found, measure(found, features.samples, dataset.classes, head.thresholds, dataset.multilabel)
 
 
-def manifest_of(backbone: Backbone, classes: Sequence[str], fingerprint: str, accuracy: float, tested: int) -> Manifest:
-    """Return the manifest of a model that was measured on `tested` pictures; `model.build` adds golden samples."""
+def measure(
+    probabilities: np.ndarray,
+    samples: Sequence[Sample],
+    classes: tuple[str, ...],
+    thresholds: tuple[float, ...],
+    multilabel: bool,
+) -> Metrics:
+    """Return the metrics of `probabilities` float32 [n, classes] against the labels of `samples`."""
+    truth = heads.targets(samples, len(classes)) if multilabel else heads.labels(samples)
+    return metrics.evaluate(probabilities, truth, classes, thresholds, multilabel)
+
+
+def manifest_of(backbone: Backbone, dataset: Dataset, head: Head, accuracy: float, tested: int) -> Manifest:
+    """Return the manifest of a model that was measured on `tested` samples; `model.build` adds golden samples."""
     return Manifest(
         schema_version=MANIFEST_VERSION,
         tledge_version=__version__,
@@ -88,19 +202,17 @@ def manifest_of(backbone: Backbone, classes: Sequence[str], fingerprint: str, ac
         backbone_digest=backbone.digest,
         licence=backbone.licence,
         precision=backbone.precision,
-        classes=tuple(classes),
+        classes=dataset.classes,
         preprocess=backbone.preprocess,
         accuracy=accuracy,
         test_samples=tested,
-        data_fingerprint=fingerprint,
+        data_fingerprint=dataset.fingerprint,
+        head=head.kind,
+        multilabel=dataset.multilabel,
+        thresholds=head.thresholds,
     )
 
 
 def now() -> str:
     """Return this moment in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _rows(features: Features, part: slice) -> Features:
-    samples: tuple[Sample, ...] = features.samples[part]
-    return replace(features, samples=samples, matrix=features.matrix[part])

@@ -1,4 +1,4 @@
-"""`tledge predict`: a model file on pictures."""
+"""`tledge predict`: a model file on samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 
 from tledge import machine, places, preprocess
 from tledge.commands.clock import Progress
+from tledge.data import unlabelled
 from tledge.errors import DataError
 from tledge.runtime import BATCH, Predictor
-from tledge.schema import Prediction, PredictResult, PreprocessSpec, Problem
+from tledge.schema import InputSpec, Prediction, PredictResult, Problem
+
+Source = str | bytes | np.ndarray
 
 
 def predict(
@@ -22,54 +25,74 @@ def predict(
     provider: str = "auto",
     on_progress: Progress | None = None,
 ) -> PredictResult:
-    """Return a prediction for each picture in `paths`; a folder stands for every file below it.
+    """Return a prediction for each sample in `paths`: picture files, or .npy and .npz files of pictures or vectors.
 
-    Pictures that cannot be read are listed in `skipped`. Raises ModelError for the model file, DataError when there is
-    nothing to predict.
+    A folder stands for every file below it. Samples that cannot be read are listed in `skipped`. Raises ModelError for
+    the model file, DataError when there is nothing to predict.
     """
     model = places.at(model)
     predictor = Predictor(model, provider=provider)
-    listed = [file for path in paths for file in _files(places.at(path))]
-    if not listed:
+    names, sources = _listed([file for path in paths for file in _files(places.at(path))])
+    if not names:
         raise DataError("At least one picture is needed, found none.", "Name picture files or folders that hold some.")
     predictions: list[Prediction] = []
     skipped: list[Problem] = []
     done = 0
-    for readable, images, problems in read_batches(listed, predictor.manifest.preprocess):
+    for readable, batch, problems in read_batches(names, sources, predictor.manifest.preprocess):
         skipped.extend(problems)
-        rows = predictor.run(images) if len(images) else []
-        predictions += [predictor.prediction(listed[done + i], row) for i, row in zip(readable, rows, strict=True)]
+        rows = predictor.run(batch) if len(batch) else []
+        predictions += [predictor.prediction(names[done + i], row) for i, row in zip(readable, rows, strict=True)]
         done += len(readable) + len(problems)
         if on_progress:
-            on_progress("Predicting", done, len(listed))
+            on_progress("Predicting", done, len(names))
     return PredictResult(1, str(model), predictor.provider, tuple(predictions), tuple(skipped))
 
 
-def read_batches(paths: Sequence[str], spec: PreprocessSpec) -> Iterator[tuple[list[int], np.ndarray, list[Problem]]]:
-    """Yield, for each run of paths, which of them were read, their pixels uint8 [n, height, width, 3], and the rest.
+def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
+    names: list[str] = []
+    sources: list[Source] = []
+    for file in files:
+        if Path(file).suffix.lower() in unlabelled.SUFFIXES:
+            for name, value in unlabelled.read(file):
+                names.append(name)
+                sources.append(value)
+        else:
+            names.append(file)
+            sources.append(file)
+    return names, sources
+
+
+def read_batches(
+    names: Sequence[str], sources: Sequence[Source], spec: InputSpec
+) -> Iterator[tuple[list[int], np.ndarray, list[Problem]]]:
+    """Yield, for each run of samples, which of them were read, the batch of those, and what is wrong with the rest.
 
     The next batch is decoded, on every core, while the caller works on this one.
     """
-    starts = range(0, len(paths), BATCH)
+    starts = range(0, len(names), BATCH)
+
+    def batch_from(start: int) -> Iterator[np.ndarray | Problem]:
+        part = slice(start, start + BATCH)
+        return pool.map(lambda name, source: _read(name, source, spec), names[part], sources[part])
+
     with ThreadPoolExecutor(machine.cores()) as pool:
-        decoding = [pool.map(lambda path: _read(path, spec), paths[start : start + BATCH]) for start in starts[:1]]
+        decoding = [batch_from(start) for start in starts[:1]]
         for start in starts:
             outcomes = list(decoding.pop())
-            following = paths[start + BATCH : start + 2 * BATCH]
-            decoding.append(pool.map(lambda path: _read(path, spec), following))
-            images = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
+            decoding.append(batch_from(start + BATCH))
+            rows = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
             readable = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, np.ndarray)]
             problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
-            yield readable, np.stack(images) if images else np.empty(0, np.uint8), problems
+            yield readable, np.stack(rows) if rows else np.empty(0, np.uint8), problems
 
 
-def _read(path: str, spec: PreprocessSpec) -> np.ndarray | Problem:
-    image = np.empty((spec.height, spec.width, 3), np.uint8)
+def _read(name: str, source: Source, spec: InputSpec) -> np.ndarray | Problem:
+    (row,) = preprocess.empty(1, spec)
     try:
-        preprocess.load_into(path, spec, image)
+        preprocess.load_into(source, spec, row)
     except DataError as error:
-        return Problem(path, error.message)
-    return image
+        return Problem(name, error.message)
+    return row
 
 
 def _files(path: Path) -> list[str]:

@@ -1,45 +1,85 @@
-"""Find pictures whose contents say one thing and whose places say two."""
+"""Find samples whose contents say one thing and whose places say two."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
 
+from tledge.data.listing import Item
 from tledge.schema import Problem, Sample
 
 
 def conflicting_digests(samples: Iterable[Sample]) -> set[str]:
-    """Return the digests that stand under more than one label."""
-    labels: dict[str, set[int]] = defaultdict(set)
-    for sample in samples:
-        labels[sample.digest].add(sample.label)
-    return {digest for digest, found in labels.items() if len(found) > 1}
+    """Return the digests that stand under more than one label, or in a multi-label set under different labels."""
+    labels: dict[str, tuple[int, ...]] = {}
+    return {
+        sample.digest
+        for sample in samples
+        if labels.setdefault(sample.digest, (sample.label, *sample.labels)) != (sample.label, *sample.labels)
+    }
 
 
-def find_conflicts(samples: Iterable[Sample], classes: tuple[str, ...]) -> list[Problem]:
-    """Return one Problem per sample whose picture also stands under another label, naming that one's class and path."""
-    samples = tuple(samples)
-    conflicting = conflicting_digests(samples)
-    first: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for sample in samples:
-        if sample.digest in conflicting:
-            first[sample.digest].setdefault(sample.label, sample)
-    return [_conflict(sample, first[sample.digest], classes) for sample in samples if sample.digest in conflicting]
+def find_conflicts(items: Iterable[Item]) -> list[Problem]:
+    """Return one Problem per item whose contents also stand under another label, naming that one's class and place."""
+    first: dict[str, dict[tuple[str, ...], Item]] = defaultdict(dict)
+    items = tuple(items)
+    for item in items:
+        first[item.digest].setdefault(item.class_names, item)
+    return [_conflict(item, first[item.digest]) for item in items if len(first[item.digest]) > 1]
 
 
-def _conflict(sample: Sample, first: dict[int, Sample], classes: tuple[str, ...]) -> Problem:
-    other = next(found for label, found in first.items() if label != sample.label)
-    own_name, other_name = classes[sample.label], classes[other.label]
-    return Problem(
-        sample.path, f"labelled {own_name!r}, but the same picture is labelled {other_name!r} at {other.path}"
+def _conflict(item: Item, first: dict[tuple[str, ...], Item]) -> Problem:
+    other = next(found for names, found in first.items() if names != item.class_names)
+    return _problem(
+        item,
+        f"labelled {_named(item)}, but the same {_kind(item)} is labelled {_named(other)} at {_place(other)}",
     )
 
 
-def find_leaks(train: Iterable[Sample], held_out: Iterable[Sample]) -> list[Problem]:
-    """Return one Problem per held-out sample whose picture is also trained on, under the same label."""
-    trained = {(sample.digest, sample.label): sample.path for sample in train}
-    return [
-        Problem(sample.path, f"held out, but the same picture is in the training data at {trained[key]}")
-        for sample in held_out
-        if (key := (sample.digest, sample.label)) in trained
+def find_leaks(train: Iterable[Item], held_out: Iterable[Item]) -> list[Problem]:
+    """Return one Problem per held-out item that is also trained on under the same label, and one per group that is."""
+    train, held_out = tuple(train), tuple(held_out)
+    trained = {(item.digest, item.class_names): item for item in train}
+    leaks = [
+        _problem(item, f"held out, but the same {_kind(item)} is in the training data at {_place(trained[key])}")
+        for item in held_out
+        if (key := (item.digest, item.class_names)) in trained
     ]
+    return leaks + _find_group_leaks(train, held_out)
+
+
+def _find_group_leaks(train: Iterable[Item], held_out: Iterable[Item]) -> list[Problem]:
+    trained, tested = _by_group(train), _by_group(held_out)
+    return [
+        _problem(item, f"held out, but its group {group!r} is also in the training data at {_place(trained[group])}")
+        for group, item in tested.items()
+        if group in trained
+    ]
+
+
+def _by_group(items: Iterable[Item]) -> dict[str, Item]:
+    """Return the first item of each group."""
+    found: dict[str, Item] = {}
+    for item in items:
+        if item.group is not None:
+            found.setdefault(item.group, item)
+    return found
+
+
+# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _problem(item: Item, reason: str) -> Problem:
+    return Problem(_place(item), f"{item.path}: {reason}" if item.place else reason)
+
+
+def _place(item: Item) -> str:
+    return item.place or item.path
+
+
+def _named(item: Item) -> str:
+    return " and ".join(map(repr, item.class_names)) or "as nothing"
+
+
+def _kind(item: Item) -> str:
+    return "vector" if item.value is not None and item.value.ndim == 1 else "picture"

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
 _FILES_PER_TASK = 32
@@ -30,6 +31,14 @@ def is_picture(head: bytes) -> bool:
     if head.startswith(b"RIFF"):
         return head[8:12] == b"WEBP"
     return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none when it cannot be listed."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
 
 
 def digest_picture(path: str) -> tuple[str, str]:

@@ -14,19 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tledge.data.contents import digest_pictures
-from tledge.data.listing import Listing, Picture
+from tledge.data.listing import SPLITS, Item, Listing
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
 
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 _NO_CLASS = "in no class folder"
 _NO_PICTURE = "class folder without a usable picture"
@@ -57,17 +48,17 @@ def scan(root: Path) -> Listing:
     pictures = _look_into(sorted(files, key=lambda file: file.path), skipped)
     if not pictures:
         raise _nothing_usable(root, skipped)
-    used = {(picture.class_name, picture.split) for picture in pictures}
+    used = {(picture.class_names[0], picture.split) for picture in pictures}
     idle = [folder for folder in class_folders if (folder.class_name, folder.split) not in used]
     skipped += [Problem(folder.path, _NO_PICTURE) for folder in idle]
     return Listing(tuple(pictures), tuple(sorted(skipped, key=lambda problem: problem.path)))
 
 
-def _look_into(files: list[_Entry], skipped: list[Problem]) -> list[Picture]:
+def _look_into(files: list[_Entry], skipped: list[Problem]) -> list[Item]:
     pictures = []
     for file, (digest, reason) in zip(files, digest_pictures([file.path for file in files]), strict=True):
         if digest and file.class_name is not None:
-            pictures.append(Picture(file.path, file.class_name, file.split, digest))
+            pictures.append(Item(file.path, (file.class_name,), file.split, digest))
         else:
             skipped.append(Problem(file.path, reason or _NO_CLASS))
     return pictures
@@ -105,7 +96,7 @@ def _lay_out(root: Path, skipped: list[Problem]) -> tuple[list[_Entry], list[_En
 
 def _split_folders(root: Path, folders: list[os.DirEntry[str]]) -> dict[str, Split]:
     """Return the split that each folder's name stands for; nothing when the folders are classes."""
-    splits = {folder.name: _SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in _SPLITS}
+    splits = {folder.name: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
     others = [folder.name for folder in folders if folder.name not in splits]
     if not others:
         return splits

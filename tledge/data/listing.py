@@ -4,25 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tledge.schema import Problem, Split
+
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One usable file, the class it stands under, and its split where the source names one.
+class Item:
+    """One usable sample, the names of its classes, and its split where the source names one.
 
-    `digest` is the SHA-256 of the file's bytes, in hex.
+    `digest` is the SHA-256, in hex, of the file's bytes or of `value` (see `Sample`). `place` is where the source says
+    all this, when that is not `path`: `labels.csv line 17`. `columns` is what else a table says of it.
     """
 
     path: str
-    class_name: str
+    class_names: tuple[str, ...]
     split: Split | None
     digest: str
+    value: np.ndarray | None = None
+    group: str | None = None
+    place: str = ""
+    columns: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The usable pictures of a source in an order that depends on their names only, and what was left out."""
+    """The usable samples of a source in an order that depends on their names only, and what was left out.
 
-    pictures: tuple[Picture, ...]
-    skipped: tuple[Problem, ...]
+    `classes` are the class names in the source's own order, empty when it has none. `notes` say what was converted.
+    """
+
+    items: tuple[Item, ...]
+    skipped: tuple[Problem, ...] = ()
+    classes: tuple[str, ...] = ()
+    multilabel: bool = False
+    notes: tuple[str, ...] = ()

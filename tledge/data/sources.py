@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from tledge.data import image_folder
+from tledge.data import arrays, cifar, idx, image_folder, table
 from tledge.data.listing import Listing
 from tledge.errors import DataError
 
+# The first that accepts a path reads it; a folder of pictures is any folder, so it stands last.
 SOURCES: tuple[ModuleType, ...] = (
+    table,  # path,label[,split][,group] as .csv, .tsv, .jsonl or .ndjson
+    arrays,  # x_train, y_train, … in .npz
+    idx,  # a folder of train-images-idx3-ubyte.gz, …
+    cifar,  # a folder of data_batch_1, … or data_batch_1.bin, …
     image_folder,  # DIR/class/… and DIR/train|val|test/class/…
 )
 
 
 def read(path: str | Path) -> Listing:
-    """List the pictures at `path` through the first source that accepts it.
+    """List the samples at `path` through the first source that accepts it.
 
-    Raises DataError when there is nothing at `path`, nothing that any source reads, or no usable picture in it.
+    Raises DataError when there is nothing at `path`, nothing that any source reads, or no usable sample in it.
     """
     path = Path(path)
     try:
@@ -29,5 +34,6 @@ def read(path: str | Path) -> Listing:
         if source.accepts(path):
             return source.scan(path)
     raise DataError(
-        f"Data must be a folder; {path} is none.", "Name a folder that holds one folder of pictures per class."
+        f"Data must be a folder, or a file .csv, .tsv, .jsonl, .ndjson or .npz; {path} is neither.",
+        "Name a folder that holds one folder of pictures per class, for instance.",
     )

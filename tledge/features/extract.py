@@ -13,15 +13,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tledge import engine, machine, preprocess
+from tledge import augment, engine, machine, preprocess
+from tledge.data.opening import opened
 from tledge.errors import DataError, ModelError
 from tledge.features.store import FeatureStore, Space
-from tledge.schema import Backbone, Features, Problem, Sample
+from tledge.schema import Backbone, Features, InputSpec, PreprocessSpec, Problem, Sample
 
 _PIECE, _PIECE_ON_GPU = 4, 32  # pictures; on a CPU, pieces of 2 to 16 were equally fast
 Progress = Callable[[int, int], None]
@@ -33,8 +33,8 @@ def piece_of(provider: str) -> int:
     return _PIECE if provider == "cpu" else _PIECE_ON_GPU
 
 
-def space_of(backbone: Backbone, provider: str = "cpu") -> Space:
-    """Return the cache space of what `backbone` computes on `provider`."""
+def space_of(backbone: Backbone, provider: str = "cpu", *, half: bool = False) -> Space:
+    """Return the cache space of what `backbone` computes on `provider`, kept as float32, or float16 when `half`."""
     # float32 on a GPU differs from float32 on a CPU in the last bits, so the two do not mix.
     decides = {
         "graph": backbone.digest,
@@ -42,10 +42,22 @@ def space_of(backbone: Backbone, provider: str = "cpu") -> Space:
         "conversion": preprocess.REVISION,
         "engine": f"{provider}-{backbone.precision}",
         "piece": piece_of(provider),
+        "itemsize": 2 if half else 4,
     }
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    size = f"{backbone.preprocess.width}×{backbone.preprocess.height}"
-    return Space(digest, f"{backbone.name} {backbone.precision} {size} {provider}", backbone.dimension)
+    label = f"{backbone.name} {backbone.precision} {_size(backbone.preprocess)} {provider}"
+    return Space(digest, label, backbone.dimension, 2 if half else 4)
+
+
+def _size(spec: InputSpec) -> str:
+    return f"{spec.width}×{spec.height}" if isinstance(spec, PreprocessSpec) else str(spec.length)
+
+
+def key_of(sample: Sample) -> str:
+    """Return the digest under which the features of `sample`, or of its augmented view, are kept."""
+    if not sample.view:
+        return sample.digest
+    return hashlib.sha256(f"{sample.digest} {sample.view} {augment.REVISION}".encode()).hexdigest()
 
 
 def extract(
@@ -54,30 +66,33 @@ def extract(
     store: FeatureStore,
     *,
     provider: str = "cpu",
+    half: bool = False,
     on_progress: Progress | None = None,
 ) -> Features:
     """Return the features of `samples`, from the cache where it has them and through the backbone where not.
 
-    Equal files are computed once, so `misses` counts distinct pictures. `on_progress(done, total)` is told of every
-    piece, in distinct pictures. A kill loses the one batch in flight. A file that cannot be decoded, or is no longer the
+    Equal samples are computed once, so `misses` counts distinct ones; each augmented view is one of its own. `half`
+    keeps and returns float16. `on_progress(done, total)` is told of every
+    piece, in distinct samples. A kill loses the one batch in flight. A file that cannot be decoded, or is no longer the
     one that its digest names, is left out and listed in `skipped`. Raises OutputError when the cache is not writable,
     ModelError when the backbone does not load or gives features that are not finite.
     """
-    space = space_of(backbone, provider)
-    vectors = store.find(space, (sample.digest for sample in samples))
-    missing = list({s.digest: s for s in samples if s.digest not in vectors}.values())
+    space = space_of(backbone, provider, half=half)
+    keys = [key_of(sample) for sample in samples]
+    vectors = store.find(space, keys)
+    missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in vectors}
     total = len(vectors) + len(missing)
     reasons: dict[str, str] = {}
-    for computed, problems in _compute(missing, backbone, provider):
+    for computed, problems in _compute(list(missing.items()), backbone, provider):
         store.add(space, computed)
-        vectors.update(computed)
+        vectors.update((key, row.astype(space.dtype, copy=False)) for key, row in computed.items())
         reasons.update(problems)
         if on_progress:
             on_progress(len(vectors) + len(reasons), total)
-    return _gather(samples, vectors, backbone, len(missing) - len(reasons), reasons)
+    return _gather(samples, keys, vectors, space, len(missing) - len(reasons), reasons)
 
 
-def _compute(missing: Sequence[Sample], backbone: Backbone, provider: str) -> Iterator[_Done]:
+def _compute(missing: Sequence[tuple[str, Sample]], backbone: Backbone, provider: str) -> Iterator[_Done]:
     """Yield each piece as it is done, with no more pieces under way than keep every core busy."""
     if not missing:
         return
@@ -100,20 +115,19 @@ def _compute(missing: Sequence[Sample], backbone: Backbone, provider: str) -> It
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(session: Any, piece: Sequence[Sample], size: int, backbone: Backbone) -> _Done:
-    spec = backbone.preprocess
-    images = np.zeros((size, spec.height, spec.width, 3), np.uint8)
+def _run(session: Any, piece: Sequence[tuple[str, Sample]], size: int, backbone: Backbone) -> _Done:
+    batch = preprocess.empty(size, backbone.preprocess)
     loaded: list[str] = []
     reasons: dict[str, str] = {}
-    for sample in piece:
+    for key, sample in piece:
         try:
-            preprocess.load_into(_contents(sample), spec, images[len(loaded)])
-            loaded.append(sample.digest)
+            _load(sample, backbone.preprocess, batch[len(loaded)])
+            loaded.append(key)
         except DataError as error:
-            reasons[sample.digest] = error.message
+            reasons[key] = error.message
     if not loaded:
         return {}, reasons
-    rows = session.run(["features"], {"image": images})[0][: len(loaded)]
+    rows = session.run(["features"], {backbone.preprocess.kind: batch})[0][: len(loaded)]
     if not np.isfinite(rows).all():
         raise ModelError(
             f"Backbone {backbone.name} must give finite features, found NaN or infinity.", "Use another backbone."
@@ -121,23 +135,23 @@ def _run(session: Any, piece: Sequence[Sample], size: int, backbone: Backbone) -
     return dict(zip(loaded, rows, strict=True)), reasons
 
 
-def _contents(sample: Sample) -> bytes:
-    """Return the bytes of the file, which must be those that its digest was taken of: features are kept under it."""
-    try:
-        contents = Path(sample.path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})") from error
-    if hashlib.sha256(contents).hexdigest() != sample.digest:
-        raise DataError("changed since it was listed")
-    return contents
+def _load(sample: Sample, spec: InputSpec, out: np.ndarray) -> None:
+    preprocess.load_into(opened(sample), spec, out)
+    if sample.view:
+        out[...] = augment.apply(sample.view, sample.digest, out)
 
 
 def _gather(
-    samples: Sequence[Sample], vectors: dict[str, np.ndarray], backbone: Backbone, misses: int, reasons: dict[str, str]
+    samples: Sequence[Sample],
+    keys: Sequence[str],
+    vectors: dict[str, np.ndarray],
+    space: Space,
+    misses: int,
+    reasons: dict[str, str],
 ) -> Features:
-    kept = tuple(sample for sample in samples if sample.digest in vectors)
-    matrix = np.empty((len(kept), backbone.dimension), np.float32)
-    for row, sample in zip(matrix, kept, strict=True):
-        row[:] = vectors[sample.digest]
-    lost = tuple(Problem(s.path, reasons[s.digest]) for s in samples if s.digest not in vectors)
-    return Features(kept, matrix, len(kept) - misses, misses, lost)
+    kept = [i for i, key in enumerate(keys) if key in vectors]
+    matrix = np.empty((len(kept), space.dimension), space.dtype)
+    for row, i in zip(matrix, kept, strict=True):
+        row[:] = vectors[keys[i]]
+    lost = tuple(Problem(s.path, reasons[key]) for s, key in zip(samples, keys, strict=True) if key not in vectors)
+    return Features(tuple(samples[i] for i in kept), matrix, len(kept) - misses, misses, lost)

@@ -2,8 +2,9 @@
 
 A space is everything but the sample that decides a feature vector: backbone graph, preprocessing, engine precision.
 A sample is the SHA-256 of its file's bytes. SQLite's write-ahead log makes each batch of rows appear whole or not at
-all, lets several runs share the file, and survives a kill at any moment. Vectors are stored as little-endian float32:
-what the head is fitted on is then, bit for bit, what the shipped graph computes.
+all, lets several runs share the file, and survives a kill at any moment. Features are stored as little-endian float32:
+what the head is fitted on is then, bit for bit, what the shipped graph computes. The activations that fine-tuning
+starts from are many times larger, and kept as float16.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from tledge.errors import OutputError, TledgeError
 
 FILE_NAME = "features.sqlite"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _USED_RESOLUTION_S = 3600  # when a row was last used is only needed to the hour, so that hits seldom write
 _BUSY_S = 60
 _RETRY_S = 0.01
@@ -29,21 +30,32 @@ _CHUNK = 500  # digests per SELECT, below every SQLite's limit of bound variable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spaces (
-    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, label TEXT NOT NULL, dimension INTEGER NOT NULL);
+    id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, label TEXT NOT NULL, dimension INTEGER NOT NULL,
+    itemsize INTEGER NOT NULL DEFAULT 4);
 CREATE TABLE IF NOT EXISTS features (
     space INTEGER NOT NULL REFERENCES spaces(id), sample BLOB NOT NULL, used INTEGER NOT NULL,
     checksum INTEGER NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (space, sample));
 CREATE INDEX IF NOT EXISTS features_by_use ON features (used);
 """
+_FROM_LAYOUT_1 = "ALTER TABLE spaces ADD COLUMN itemsize INTEGER NOT NULL DEFAULT 4;"
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The name under which vectors of one backbone, preprocessing and engine precision are kept."""
+    """The name under which vectors of one backbone, preprocessing and engine precision are kept.
+
+    A vector is `dimension` numbers of `itemsize` bytes: 4 for float32, 2 for float16.
+    """
 
     digest: str
     label: str
     dimension: int
+    itemsize: int = 4
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the numbers as they are stored."""
+        return np.dtype(f"<f{self.itemsize}")
 
 
 class FeatureStore:
@@ -68,7 +80,7 @@ class FeatureStore:
         self._db.close()
 
     def find(self, space: Space, digests: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return {digest: float32 [dimension]} for those of `digests` that are kept; a damaged row counts as absent."""
+        """Return {digest: float [dimension]} for those of `digests` that are kept; a damaged row counts as absent."""
         wanted = [bytes.fromhex(digest) for digest in dict.fromkeys(digests)]
         found: dict[str, np.ndarray] = {}
         with self._explained():
@@ -80,21 +92,21 @@ class FeatureStore:
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT sample, checksum, vector FROM features WHERE space = ? AND sample IN ({marks})"
                 for sample, checksum, vector in self._db.execute(query, (row[0], *chunk)):
-                    if _sound(vector, checksum, space.dimension):
-                        found[sample.hex()] = np.frombuffer(vector, "<f4")
+                    if _sound(vector, checksum, space.dimension * space.itemsize):
+                        found[sample.hex()] = np.frombuffer(vector, space.dtype)
                 self._touch(row[0], chunk, marks)
         return found
 
     def add(self, space: Space, vectors: dict[str, np.ndarray]) -> None:
-        """Keep {digest: float32 [dimension]} in one transaction, in place of rows that are there already."""
+        """Keep {digest: float [dimension]} in one transaction, in place of rows that are there already."""
         now = int(time.time())
         with self._explained(), self._transaction():
             self._db.execute(
-                "INSERT OR IGNORE INTO spaces (digest, label, dimension) VALUES (?, ?, ?)",
-                (space.digest, space.label, space.dimension),
+                "INSERT OR IGNORE INTO spaces (digest, label, dimension, itemsize) VALUES (?, ?, ?, ?)",
+                (space.digest, space.label, space.dimension, space.itemsize),
             )
             (key,) = self._db.execute("SELECT id FROM spaces WHERE digest = ?", (space.digest,)).fetchone()
-            rows = ((bytes.fromhex(d), np.ascontiguousarray(v, "<f4").tobytes()) for d, v in vectors.items())
+            rows = ((bytes.fromhex(d), np.ascontiguousarray(v, space.dtype).tobytes()) for d, v in vectors.items())
             self._db.executemany(
                 "INSERT OR REPLACE INTO features (space, sample, used, checksum, vector) VALUES (?, ?, ?, ?, ?)",
                 ((key, sample, now, zlib.crc32(vector), vector) for sample, vector in rows),
@@ -115,10 +127,12 @@ class FeatureStore:
             (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(state)
-            query = "SELECT features.rowid, checksum, vector, dimension FROM features JOIN spaces ON space = id"
-            for row, checksum, vector, dimension in self._db.execute(query):
+            query = (
+                "SELECT features.rowid, checksum, vector, dimension * itemsize FROM features JOIN spaces ON space = id"
+            )
+            for row, checksum, vector, size in self._db.execute(query):
                 checked += 1
-                if not _sound(vector, checksum, dimension):
+                if not _sound(vector, checksum, size):
                     bad.append((row,))
             with self._transaction():
                 self._db.executemany("DELETE FROM features WHERE rowid = ?", bad)
@@ -157,12 +171,17 @@ class FeatureStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == _SCHEMA_VERSION:
             return
-        if version != 0:
+        if version not in (0, 1):
             raise OutputError(
                 f"{self.path} was written by another version of tledge (layout {version}, expected {_SCHEMA_VERSION}).",
                 "Move it away, or point TLEDGE_CACHE_DIR elsewhere.",
             )
-        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        with self._transaction():  # another process may have been faster
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version < _SCHEMA_VERSION:
+                for statement in (_SCHEMA if version == 0 else _FROM_LAYOUT_1).split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _use_write_ahead_log(self) -> None:
         # In this one step SQLite does not wait for other processes that open a new file, so the waiting is done here.
@@ -212,5 +231,5 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _sound(vector: object, checksum: object, dimension: int) -> bool:
-    return isinstance(vector, bytes) and len(vector) == 4 * dimension and zlib.crc32(vector) == checksum
+def _sound(vector: object, checksum: object, size: int) -> bool:
+    return isinstance(vector, bytes) and len(vector) == size and zlib.crc32(vector) == checksum

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tledge.errors import TledgeError
-from tledge.measurement.scenarios import pictures, timed, warm_up
+from tledge.measurement.scenarios import noise, timed, warm_up
 from tledge.measurement.statistics import FEWEST, median_interval
 from tledge.runtime import Predictor
 from tledge.schema import SingleStream, Verdict
@@ -83,7 +83,7 @@ def against_baseline(
 
 def _pairs(new: Predictor, old: Predictor) -> Iterator[float]:
     """Yield new latency over old of one pair of runs after the other, without end."""
-    subjects, order = ((new, pictures(new, 1)), (old, pictures(old, 1))), random.Random(0)
+    subjects, order = ((new, noise(new, 1)), (old, noise(old, 1))), random.Random(0)
     while True:
         times = [0.0, 0.0]
         for which in order.sample((0, 1), 2):

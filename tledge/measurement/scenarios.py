@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tledge import preprocess
 from tledge.measurement.statistics import median_interval
 from tledge.runtime import Predictor
 from tledge.schema import Offline, SingleStream
@@ -20,10 +21,10 @@ _STABLE = 0.03
 _WARM_UP_S = 3.0
 
 
-def pictures(predictor: Predictor, batch: int, seed: int = 0) -> np.ndarray:
-    """Return uint8 [batch, height, width, 3] of noise: what the pixels are does not change what a network costs."""
-    spec = predictor.manifest.preprocess
-    return np.random.default_rng(seed).integers(0, 256, (batch, spec.height, spec.width, 3), np.uint8)
+def noise(predictor: Predictor, batch: int, seed: int = 0) -> np.ndarray:
+    """Return a batch of random pictures or vectors: what the numbers are does not change what a network costs."""
+    like, rng = preprocess.empty(batch, predictor.manifest.preprocess), np.random.default_rng(seed)
+    return rng.integers(0, 256, like.shape, np.uint8) if like.dtype == np.uint8 else rng.random(like.shape, like.dtype)
 
 
 def warm_up(predictor: Predictor) -> int:
@@ -31,7 +32,7 @@ def warm_up(predictor: Predictor) -> int:
 
     Ten runs are made in any case, however long they take.
     """
-    image, runs, before = pictures(predictor, 1), 0, 0.0
+    image, runs, before = noise(predictor, 1), 0, 0.0
     end = time.perf_counter() + _WARM_UP_S
     while time.perf_counter() < end:
         now = float(np.median([timed(lambda: predictor.run(image)) for _ in range(_WINDOW)]))
@@ -44,7 +45,7 @@ def warm_up(predictor: Predictor) -> int:
 
 def single_stream(predictor: Predictor, seconds: float) -> SingleStream:
     """Run one sample after the other for `seconds`; no run is dropped from the figures."""
-    image, times = pictures(predictor, 1), []
+    image, times = noise(predictor, 1), []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         times.append(timed(lambda: predictor.run(image)))
@@ -69,7 +70,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def _rate(predictor: Predictor, size: int, seconds: float) -> float:
-    batch, done = pictures(predictor, size), 0
+    batch, done = noise(predictor, size), 0
     predictor.run(batch)  # the first run of a shape allocates
     start = time.perf_counter()
     while not done or time.perf_counter() - start < seconds:

@@ -31,6 +31,8 @@ def correct_biases(model: Any, batches: Iterable[dict[str, np.ndarray]]) -> None
         for node in model.graph.node
         if node.op_type == "Conv" and len(node.input) == 3 and constants.keys() >= set(node.input[1:])
     ]
+    if not layers:
+        return
     means = _input_means(model, [layer.input[0] for layer in layers], batches)
     for layer in layers:
         weights, bias = (numpy_helper.to_array(constants[name]) for name in layer.input[1:])

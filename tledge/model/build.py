@@ -4,38 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tledge import engine, preprocess
+from tledge.data.opening import opened
 from tledge.errors import ModelError
 from tledge.model.join import join
 from tledge.model.manifest import GOLDEN_SAMPLES, golden_samples, stamp
 from tledge.model.verify import TOLERANCE
-from tledge.schema import Backbone, GoldenCheck, LinearHead, Manifest, Sample
+from tledge.schema import Backbone, GoldenCheck, InputSpec, Manifest, Sample
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def build(
-    backbone: Backbone, head: LinearHead, manifest: Manifest, samples: Sequence[Sample], expected: np.ndarray
+    backbone: Backbone, head: onnx.ModelProto, manifest: Manifest, samples: Sequence[Sample], expected: np.ndarray
 ) -> tuple[bytes, GoldenCheck]:
     """Return the sealed model file, and how it compares with what the head itself gave.
 
-    `expected` float32 [n, classes] are the head's probabilities for `samples`, of which a few, spread over the set,
-    become the golden samples. Raises ModelError when the joined graph and the head disagree: the file would not be what
-    was measured.
+    `head` is a graph, `features` → `probabilities`. `expected` float32 [n, classes] are the head's probabilities for
+    `samples`, of which a few, spread over the set, become the golden samples. Raises ModelError when the joined graph
+    and the head disagree: the file would not be what was measured.
     """
     model = join(backbone, head)
     rows = np.unique(np.linspace(0, len(samples) - 1, GOLDEN_SAMPLES).round().astype(int))
-    images = preprocess.preprocess([samples[i].path for i in rows], backbone.preprocess)
+    batch = _batch([samples[i] for i in rows], backbone.preprocess)
     session = engine.open_session(model.SerializeToString(), provider="cpu", name="The joined model")
-    (found,) = session.run(["probabilities"], {"image": images})
+    (found,) = session.run(["probabilities"], {backbone.preprocess.kind: batch})
     check = _compare(found, expected[rows], TOLERANCE[manifest.precision])
     if not check.passed:
         raise ModelError(
             f"The joined model must give what its head gave, found a difference of {check.max_abs_diff:.2g}.",
             "Please report this as a bug, with the backbone's name.",
         )
-    return stamp(model, replace(manifest, golden=golden_samples(images, found))), check
+    return stamp(model, replace(manifest, golden=golden_samples(batch, found))), check
+
+
+def _batch(samples: Sequence[Sample], spec: InputSpec) -> np.ndarray:
+    batch = preprocess.empty(len(samples), spec)
+    for sample, row in zip(samples, batch, strict=True):
+        preprocess.load_into(opened(sample), spec, row)
+    return batch
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, tolerance: float) -> GoldenCheck:

@@ -1,36 +1,52 @@
-"""Backbone + Head → one ONNX graph: `image` uint8 in, `probabilities` float32 out."""
+"""Backbone + Head → one ONNX graph: the backbone's input in, `probabilities` float32 out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tledge.schema import Backbone, LinearHead
+from tledge.schema import Backbone
 
 if TYPE_CHECKING:
     import onnx
 
+_HEAD = "head/"
 
-def join(backbone: Backbone, head: LinearHead) -> onnx.ModelProto:
-    """Return the model: the backbone's graph with `head` as Gemm and Softmax behind its `features`.
 
-    `image` uint8 [N, height, width, 3] RGB → `probabilities` float32 [N, classes].
+def join(backbone: Backbone, head: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model: the backbone's graph with the graph of `head` behind its `features`.
+
+    `head` takes `features` float32 [N, dimension] and gives `probabilities` float32 [N, classes]; all it names within
+    stands under "head/" in the model. The higher of two operator set versions holds for both.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import compose
 
     model = onnx.load(backbone.path)
-    graph = model.graph
-    graph.name = "tledge"
-    (features,) = graph.output
+    (features,), (inner,) = model.graph.output, head.graph.input
+    tail = compose.add_prefix(head, _HEAD)
+    for node in tail.graph.node:
+        node.input[:] = [features.name if name == _HEAD + inner.name else name for name in node.input]
+        node.output[:] = ["probabilities" if name == _HEAD + "probabilities" else name for name in node.output]
+    _agree_on_operators(model, tail)
+    model.graph.name = "tledge"
+    model.graph.node.extend(tail.graph.node)
+    model.graph.initializer.extend(tail.graph.initializer)
     batch = features.type.tensor_type.shape.dim[0].dim_param or "N"
-    graph.initializer.append(numpy_helper.from_array(head.weights, "head/weights"))
-    graph.initializer.append(numpy_helper.from_array(head.bias, "head/bias"))
-    operands = [features.name, "head/weights", "head/bias"]
-    graph.node.append(helper.make_node("Gemm", operands, ["head/logits"], "head/gemm"))
-    graph.node.append(helper.make_node("Softmax", ["head/logits"], ["probabilities"], "head/softmax", axis=-1))
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, len(head.bias)]))
+    classes = tail.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    del model.graph.output[:]
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, [batch, classes])
+    )
     del model.metadata_props[:]
     model.producer_name = "tledge"
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _agree_on_operators(model: onnx.ModelProto, tail: onnx.ModelProto) -> None:
+    versions = {each.domain: each.version for each in model.opset_import}
+    for each in tail.opset_import:
+        versions[each.domain] = max(each.version, versions.get(each.domain, 0))
+    del model.opset_import[:]
+    for domain, version in versions.items():
+        model.opset_import.add(domain=domain, version=version)

@@ -42,12 +42,17 @@ def stamp(model: onnx.ModelProto, manifest: Manifest) -> bytes:
     return seal(model.SerializeToString(deterministic=True))
 
 
-def golden_samples(images: np.ndarray, probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
-    """Return `images` uint8 [n, height, width, 3] with the `probabilities` float32 [n, classes] they must give."""
+def golden_samples(batch: np.ndarray, probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
+    """Return the rows of `batch`, pictures or vectors, with the `probabilities` float32 [n, classes] they must give."""
     return tuple(
-        GoldenSample(_png(image), tuple(float(p) for p in row))
-        for image, row in zip(images, probabilities, strict=True)
+        _golden(row, tuple(float(p) for p in expected)) for row, expected in zip(batch, probabilities, strict=True)
     )
+
+
+def _golden(row: np.ndarray, expected: tuple[float, ...]) -> GoldenSample:
+    if row.ndim == 1:
+        return GoldenSample("", expected, _base64(row.astype("<f4").tobytes()))
+    return GoldenSample(_png(row), expected)
 
 
 def _png(image: np.ndarray) -> str:
@@ -55,4 +60,8 @@ def _png(image: np.ndarray) -> str:
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _base64(buffer.getvalue())
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tledge.schema import PreprocessSpec
+from tledge.schema import InputSpec, PreprocessSpec
 
 _NORMALISATION = ("Cast", "Sub", "Mul")
 
 
-def overrides(model: Any, spec: PreprocessSpec) -> dict[str, list[dict[str, Any]]]:
+def overrides(model: Any, spec: InputSpec) -> dict[str, list[dict[str, Any]]]:
     """Return onnxruntime's quantization override for the normalised pixels of `model`; none where it does not apply."""
-    nodes = _normalisation(model, "Conv")
+    nodes = _normalisation(model, "Conv") if isinstance(spec, PreprocessSpec) else None
     if nodes is None or len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
         return {}
     if not spec.mean[0].is_integer() or not 0 <= spec.mean[0] <= 255:

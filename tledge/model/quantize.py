@@ -19,6 +19,7 @@ import numpy as np
 
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
+from tledge.data.opening import opened
 from tledge.errors import DataError, MissingExtra
 from tledge.model import pixel_input
 from tledge.model.bias_correction import correct_biases
@@ -121,18 +122,18 @@ class _CalibrationReader:
 def _batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str, np.ndarray]]:
     spec, found = backbone.preprocess, 0
     for start in range(0, len(samples), _BATCH):
-        images = []
+        rows = []
         for sample in samples[start : start + _BATCH]:
-            image = np.empty((spec.height, spec.width, 3), np.uint8)
+            (row,) = preprocess.empty(1, spec)
             try:
-                preprocess.load_into(sample.path, spec, image)
+                preprocess.load_into(opened(sample), spec, row)
             except DataError:
                 continue
-            images.append(image)
-        if images:
-            found += len(images)
-            yield {"image": np.stack(images)}
+            rows.append(row)
+        if rows:
+            found += len(rows)
+            yield {spec.kind: np.stack(rows)}
     if not found:
         raise DataError(
-            "Calibration needs at least one readable training picture, found none.", "Check the data folder."
+            "Calibration needs at least one readable training sample, found none.", "Check the data folder."
         )

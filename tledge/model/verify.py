@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 
+from tledge import preprocess
 from tledge.errors import ModelError
 from tledge.runtime import Predictor
 from tledge.schema import GoldenCheck, GoldenSample, Manifest, Precision
@@ -24,11 +25,11 @@ def check_golden(predictor: Predictor) -> GoldenCheck:
     if not manifest.golden:
         raise ModelError(f"{predictor.path} carries no golden samples.", "Export it again with 'tledge export'.")
     try:
-        images, expected = _golden(manifest)
+        batch, expected = _golden(manifest)
     except (ValueError, TypeError, OSError) as error:
         hint = "Export it again with 'tledge export'."
         raise ModelError(f"The golden samples in {predictor.path} cannot be read.", hint) from error
-    found = predictor.run(images)
+    found = predictor.run(batch)
     flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     worst = float(np.abs(found - expected).max())
     tolerance = TOLERANCE[manifest.precision]
@@ -36,15 +37,19 @@ def check_golden(predictor: Predictor) -> GoldenCheck:
 
 
 def _golden(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    spec, count = manifest.preprocess, len(manifest.golden)
-    images = np.stack([_pixels(sample) for sample in manifest.golden])
+    batch = np.stack([_input(sample) for sample in manifest.golden])
     expected = np.array([sample.probabilities for sample in manifest.golden], np.float32)
-    if images.shape != (count, spec.height, spec.width, 3) or expected.shape != (count, len(manifest.classes)):
+    wanted = preprocess.empty(len(manifest.golden), manifest.preprocess)
+    if batch.shape != wanted.shape or batch.dtype != wanted.dtype:
         raise ValueError("of another shape than the model's")
-    return images, expected
+    if expected.shape != (len(batch), len(manifest.classes)):
+        raise ValueError("of another shape than the model's")
+    return batch, expected
 
 
-def _pixels(sample: GoldenSample) -> np.ndarray:
+def _input(sample: GoldenSample) -> np.ndarray:
+    if sample.vector:
+        return np.frombuffer(base64.b64decode(sample.vector), "<f4")
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(sample.png)), formats=["PNG"]) as image:

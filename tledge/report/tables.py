@@ -11,7 +11,9 @@ MATRIX_CLASSES = 30
 PAIRS_SHOWN = 20
 _STAGES = {
     "scan": "Find and fingerprint the images",
+    "backbone": "Find or convert the backbone",
     "extract": "Compute or fetch features",
+    "tune": "Fine-tune the backbone",
     "fit": "Fit the head",
     "report": "Write this report",
 }
@@ -62,6 +64,11 @@ def figures(result: TrainResult) -> list[tuple[str, str, float, float | None]]:
         ("Expected calibration error", "share", "expected_calibration_error"),
         ("Log loss (nats)", "number", "log_loss"),
     ]
+    names += [
+        (name, "share", key)
+        for name, key in (("ROC AUC", "roc_auc"), ("Mean average precision", "mean_average_precision"))
+        if getattr(test, key) is not None
+    ]
     return [(name, unit, getattr(test, key), getattr(val, key) if val else None) for name, unit, key in names]
 
 
@@ -72,7 +79,7 @@ def weakest_first(metrics: Metrics) -> list[ClassMetrics]:
 
 def confusion(metrics: Metrics) -> list[tuple[str, list[Cell]]]:
     """Return (true class, its cells) per row, or nothing when the matrix is too large to be read."""
-    if len(metrics.confusion) > MATRIX_CLASSES:
+    if len(metrics.confusion) > MATRIX_CLASSES or not metrics.confusion:
         return []
     return [
         (each.name, [_cell(count, _share(count, row), i == j) for j, count in enumerate(row)])
@@ -92,14 +99,16 @@ def confused_pairs(metrics: Metrics) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (-pair.count, -pair.share))[:PAIRS_SHOWN]
 
 
-def right(metrics: Metrics) -> int:
-    """Return the number of samples that were classified correctly."""
-    return sum(row[i] for i, row in enumerate(metrics.confusion))
+def tested(result: TrainResult) -> int:
+    """Return the number of test samples."""
+    return result.samples.test if result.multilabel else sum(map(sum, result.metrics.confusion))
 
 
-def wrong(metrics: Metrics) -> int:
-    """Return the number of samples that were classified as something else."""
-    return sum(map(sum, metrics.confusion)) - right(metrics)
+def right(result: TrainResult) -> int:
+    """Return the number of test samples that were decided correctly: of several labels, on every one of them."""
+    if result.multilabel:
+        return round(result.metrics.accuracy * result.samples.test)
+    return sum(row[i] for i, row in enumerate(result.metrics.confusion))
 
 
 def stages(seconds: dict[str, float]) -> list[Stage]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from tledge.errors import DataError
 from tledge.schema import Mistake
 
@@ -18,25 +20,27 @@ _QUALITY = 80
 def with_pictures(mistakes: Sequence[Mistake]) -> list[tuple[Mistake, str, str]]:
     """Return (mistake, file name, data URI of its picture or nothing) for each mistake, in their order."""
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
-        pictures = list(pool.map(lambda mistake: thumbnail(mistake.path), mistakes))
+        pictures = list(pool.map(lambda each: thumbnail(each.path if each.value is None else each.value), mistakes))
     return [(each, Path(each.path).name, picture) for each, picture in zip(mistakes, pictures, strict=True)]
 
 
-def thumbnail(path: str) -> str:
-    """Return the picture at `path` as a JPEG data URI, its longer side at most 160 pixels.
+def thumbnail(source: str | np.ndarray) -> str:
+    """Return a picture, the one at a path or uint8 [H, W, 3] or [H, W], as a JPEG data URI of at most 160 pixels.
 
     A picture that can no longer be read gives the empty string: by then the model is trained, and a picture that was
-    moved or damaged meanwhile is no reason to lose the report.
+    moved or damaged meanwhile is no reason to lose the report. So does a vector.
     """
     from tledge.decode import decode
 
+    if isinstance(source, np.ndarray):
+        return _jpeg(source) if source.dtype == np.uint8 else ""
     try:
-        return _jpeg(decode(path))
+        return _jpeg(decode(source))
     except (DataError, OSError, ValueError):
         return ""
 
 
-def _jpeg(pixels: object) -> str:
+def _jpeg(pixels: np.ndarray) -> str:
     from PIL import Image
 
     picture = Image.fromarray(pixels)

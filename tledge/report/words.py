@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tledge.report import tables
-from tledge.schema import Metrics, TrainResult
+from tledge.schema import TrainResult
 
 FILTERS = ("percent", "number", "count", "duration", "file_size", "moment")
 _NARROW = "\u202f"  # keeps number and unit together
@@ -79,25 +79,28 @@ def _escaped(match: re.Match[str]) -> str:
 
 def summary(result: TrainResult) -> str:
     """Return what the run found, in sentences that need no knowledge of the field."""
-    tested = sum(map(sum, result.metrics.confusion))
+    tested = tables.tested(result)
     if not tested:
         return "No images were held out, so nothing is known about how well this model does on images it has not seen."
+    if result.multilabel:
+        right = percent(tables.right(result) / tested)
+        return f"Of {count(tested)} held-out samples, {right} were given all of their labels and no other."
     return " ".join(filter(None, [_accuracy(result, tested), _baseline(result, tested), _weakest(result)]))
 
 
 def _accuracy(result: TrainResult, tested: int) -> str:
-    correct = tables.right(result.metrics)
+    correct = tables.right(result)
     return (
         f"On {count(tested)} held-out images the model was right {count(correct)} times ({percent(correct / tested)})."
     )
 
 
-def interval(metrics: Metrics) -> str:
+def interval(result: TrainResult) -> str:
     """Return between which accuracies the truth lies with 95 % certainty, as far as so many test samples can tell."""
-    tested = sum(map(sum, metrics.confusion))
+    tested = tables.tested(result)
     if not tested:
         return ""
-    low, high = wilson(tables.right(metrics), tested)
+    low, high = wilson(tables.right(result), tested)
     return f"{low * 100:.1f} to {percent(high)}"
 
 
@@ -133,8 +136,8 @@ def next_commands(result: TrainResult) -> list[tuple[str, str]]:
     edge = f"{Path(result.run).name}-edge.onnx"
     return [
         (
-            "Make the smallest file that keeps its accuracy",
-            _join("export", result.run, "--precision", "auto", "--out", edge),
+            "Make a small, fast file for the edge box",
+            _join("export", result.run, "--precision", "int8", "--out", edge),
         ),
         ("Check that the model file is whole and answers as it did here", _join("verify", result.model)),
         ("Measure how fast it runs on this machine", _join("bench", result.model)),

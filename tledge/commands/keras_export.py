@@ -1,0 +1,47 @@
+"""`tledge export --precision keras`: the trained whole as a Keras model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from tledge import finetune, heads, preprocess
+from tledge.commands import pipeline, run_folder
+from tledge.data.opening import opened
+from tledge.schema import Backbone, Dataset, Features, Head, TrainOptions
+
+
+def write(
+    document: dict[str, Any],
+    run: Path,
+    options: TrainOptions,
+    dataset: Dataset,
+    backbone: Backbone,
+    head: Head,
+    features: Features,
+) -> tuple[bytes, np.ndarray]:
+    """Return the .keras file of a run and the probabilities float32 [n, classes] that Keras gives with it.
+
+    `features` are those of all samples; the n test samples among them go through Keras. The file takes pixels 0..255
+    or vectors, float32. Raises BackboneError where Keras does not build the backbone, TledgeError for a head that is no
+    network of layers.
+    """
+    _, _, tested = pipeline.split(features, dataset)
+    with TemporaryDirectory(prefix="tledge-") as place:
+        folder, rows = Path(place), Path(place, "rows.npy")
+        batch = preprocess.empty(len(tested.samples), backbone.preprocess)
+        for sample, row in zip(tested.samples, batch, strict=True):
+            preprocess.load_into(opened(sample), backbone.preprocess, row)
+        np.save(rows, batch)
+        if document.get("fine_tuning"):
+            path = run / run_folder.KERAS
+            found = finetune.keras_model.try_out(path, rows, folder)
+        else:
+            layers, activation = heads.as_layers(head)
+            name = options.backbone or pipeline.DEFAULT_BACKBONE
+            asked = pipeline.backbone_options(options)
+            path, found = finetune.keras_model.write(name, asked, layers, activation, rows, folder)
+        return path.read_bytes(), found

@@ -1,0 +1,44 @@
+"""What stands in a model file beside its graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tledge.schema.networks import InputSpec, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSample:
+    """An input of the model, and the `probabilities` it gave where it was exported.
+
+    A picture at the model's input size stands in `png`, a vector as little-endian float32 in `vector`, both in base64.
+    """
+
+    png: str
+    probabilities: tuple[float, ...]
+    vector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a model file says of itself, kept as JSON in its ONNX metadata under `tledge.manifest`.
+
+    `thresholds` as in Head. Of a `multilabel` model the probabilities of a sample need not sum to one.
+    """
+
+    schema_version: int
+    tledge_version: str
+    created: str
+    backbone: str
+    backbone_digest: str
+    licence: str
+    precision: Precision
+    classes: tuple[str, ...]
+    preprocess: InputSpec
+    accuracy: float
+    test_samples: int
+    data_fingerprint: str
+    golden: tuple[GoldenSample, ...] = ()
+    head: str = "linear"
+    multilabel: bool = False
+    thresholds: tuple[float, ...] = ()

@@ -1,0 +1,119 @@
+"""Backbones and what they take: preprocessing, options, features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tledge.schema.samples import Problem, Sample
+
+Fit = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["bilinear", "bicubic"]
+Pool = Literal["avg", "max", "flatten"]
+Precision = Literal["fp32", "int8"]
+ChannelOrder = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """How a picture becomes the model's input. `mean` and `std` are in units of 0..255 pixels, one per RGB channel.
+
+    Resizing happens outside the graph (uint8 in, uint8 out); `(pixel - mean) / std` happens inside it. `kind` is also
+    the name of the graph's input, uint8 [N, height, width, 3] RGB.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "stretch"
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """A model that takes vectors of `length` numbers: its graph's input is `vector`, float32 [N, length].
+
+    `(number - mean) / std` happens inside the graph.
+    """
+
+    length: int
+    mean: float = 0.0
+    std: float = 1.0
+    kind: Literal["vector"] = "vector"
+
+
+InputSpec = PreprocessSpec | VectorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneOptions:
+    """What a user may ask of a backbone; None leaves it to the backbone.
+
+    `input_size` is the side of its input in pixels; `weights` is imagenet, none (random) or a Keras weights file;
+    `feature` names the layer (Keras) or node (ONNX) whose output is taken. `mean` and `std`, in 0..255 pixel units, and
+    `channel_order` say what a network of the user's own was trained on: one number for all channels, or three in the
+    order that the network takes them.
+    """
+
+    input_size: int | None = None
+    pool: Pool | None = None
+    weights: str | None = None
+    feature: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: ChannelOrder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen network as one ONNX file: its input as `preprocess` says → `features` float32 [N, dimension].
+
+    `digest` is the SHA-256 of the file at `path`, in hex. `assumed` says in a few words what was not given and taken
+    for granted.
+    """
+
+    name: str
+    path: Path
+    preprocess: InputSpec
+    dimension: int
+    digest: str
+    precision: Precision = "fp32"
+    licence: str = ""
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneInfo:
+    """What `tledge backbones` tells of one backbone. `input_size` is the side in pixels that it was trained at.
+
+    `parameters` counts trainable numbers up to the features, `macs` its multiply-adds for one picture of that size;
+    `weights_hint` says how the weights come to this machine.
+    """
+
+    name: str
+    input_size: int
+    dimension: int
+    parameters: int
+    licence: str
+    weights_available: bool
+    weights_hint: str
+    macs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a backbone made of samples: `matrix` float32 [n, dimension], row i belongs to `samples[i]`.
+
+    Samples that could not be decoded are in `skipped`, and have no row.
+    """
+
+    samples: tuple[Sample, ...]
+    matrix: np.ndarray
+    hits: int
+    misses: int
+    skipped: tuple[Problem, ...] = ()

@@ -1,0 +1,47 @@
+"""What a user may ask of a training run: one flat set of options, as the command line and run.json have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tledge.schema.heads import ClassWeight, Optimizer
+from tledge.schema.networks import ChannelOrder, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """The options of `tledge train`; None leaves the choice to what it is about.
+
+    `backbone` is a name, the path of a Keras or ONNX file, or none for vectors as they are. `group_by` is a regular
+    expression on paths or a column's name. `folds` adds a cross-validation. `augment` and `views` say which augmented
+    views of each training picture are added, and how many. `unfreeze` fine-tunes from there up. The rest stands as in
+    BackboneOptions and HeadOptions.
+    """
+
+    backbone: str | None = None
+    head: str | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+    strict: bool = False
+    provider: str = "auto"
+    group_by: str | None = None
+    folds: int | None = None
+    augment: str | None = None
+    views: int | None = None
+    unfreeze: str | None = None
+    train_batch_norm: bool = False
+    input_size: int | None = None
+    pool: Pool | None = None
+    weights: str | None = None
+    feature: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channel_order: ChannelOrder | None = None
+    class_weight: ClassWeight = "none"
+    hidden: tuple[int, ...] | None = None
+    dropout: float | None = None
+    optimizer: Optimizer | None = None
+    learning_rate: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    positive: str | None = None
