@@ -182,7 +182,8 @@ def test_golden_samples_that_cannot_be_read_are_refused(tmp_path, backbone, head
 
 def test_golden_samples_of_another_size_are_refused(tmp_path, samples, backbone, head):
     small = make_backbone(tmp_path / "graphs", name="small", size=12)
-    content, _ = build(small, graph_of(head), make_manifest(small, CLASSES), samples, expected_rows(samples, small, head))
+    rows = expected_rows(samples, small, head)
+    content, _ = build(small, graph_of(head), make_manifest(small, CLASSES), samples, rows)
     (tmp_path / "small.onnx").write_bytes(content)
     golden = Predictor(tmp_path / "small.onnx").manifest.golden
     (tmp_path / "model.onnx").write_bytes(

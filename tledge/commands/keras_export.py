@@ -11,6 +11,7 @@ import numpy as np
 from tledge import finetune, heads, preprocess
 from tledge.commands import pipeline, run_folder
 from tledge.data.opening import opened
+from tledge.errors import TledgeError
 from tledge.schema import Backbone, Dataset, Features, Head, TrainOptions
 
 
@@ -29,6 +30,8 @@ def write(
     or vectors, float32. Raises BackboneError where Keras does not build the backbone, TledgeError for a head that is no
     network of layers.
     """
+    if backbone.name == pipeline.NO_BACKBONE:
+        raise TledgeError("Keras built no part of this model: it has no backbone.", "Export it as ONNX, in fp32.")
     _, _, tested = pipeline.split(features, dataset)
     with TemporaryDirectory(prefix="tledge-") as place:
         folder, rows = Path(place), Path(place, "rows.npy")
