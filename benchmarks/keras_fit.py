@@ -35,8 +35,9 @@ def main(split: str, backbone: str, layer: str, epochs: str, seed: str, out: str
     train = _pictures(split, "train", size, options, shuffle=True)
     test = _pictures(split, "test", size, options, shuffle=False)
     image = keras.Input((size, size, 3))
-    x = base((image - list(spec.mean)) / list(spec.std))
-    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Dropout(options["dropout"])(x)))
+    scaled = keras.layers.Normalization(mean=spec.mean, variance=[each**2 for each in spec.std])(image)
+    kept = keras.layers.Dropout(options["dropout"])(base(scaled))
+    model = keras.Model(image, keras.layers.Dense(2)(kept))
     optimizer = training.optimizer(keras, options, len(train) * options["epochs"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options["label_smoothing"])
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
@@ -47,19 +48,17 @@ def main(split: str, backbone: str, layer: str, epochs: str, seed: str, out: str
 
 
 def _pictures(split: str, part: str, size: int, options: dict, shuffle: bool):
-    """Return the pictures as tutorials do: decoded and resized by TensorFlow, once, then kept in memory."""
+    """Return batches of the pictures as Keras' own guides make them: decoded and resized anew in every epoch."""
     found = keras.utils.image_dataset_from_directory(
         Path(split, part),
         label_mode="categorical",
         image_size=(size, size),
-        batch_size=None,
-        shuffle=False,
+        batch_size=options["batch_size"],
+        shuffle=shuffle,
+        seed=options["seed"],
         verbose=False,
     )
-    kept = found.cache()
-    if shuffle:
-        kept = kept.shuffle(4096, seed=options["seed"])
-    return kept.batch(options["batch_size"]).prefetch(2)
+    return found.prefetch(2)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def with_layers(
     front = from_input(keras, network, spec)
     last, current = len(layers) - 1, front.output
     for number, (weights, bias) in enumerate(layers):
-        name, kind = (("probabilities", activation) if number == last else (f"hidden{number + 1}", "relu"))
+        name, kind = ("probabilities", activation) if number == last else (f"hidden{number + 1}", "relu")
         layer = keras.layers.Dense(len(bias), activation=kind, name=name)
         current = layer(current)
         layer.set_weights([weights, bias])

@@ -32,7 +32,7 @@ class FineTuneOptions:
     statistics and weights unless `train_batch_norm`. Equal options give equal results on the same machine.
     """
 
-    epochs: int = 12
+    epochs: int = 8
     batch_size: int = 32
     learning_rate: float | None = None
     optimizer: Optimizer | None = None
