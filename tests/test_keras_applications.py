@@ -336,6 +336,27 @@ def test_constants_that_a_layer_carries_are_no_inputs(keras):
     assert [value.name for value in graph.input] == ["image"]
 
 
+def test_what_a_layer_has_adapted_to_is_kept(keras):
+    def build(layers, x):
+        learned = layers.Normalization()
+        learned.adapt(np.random.default_rng(0).normal(3, 2, (50, 8, 8, 3)))
+        return layers.Conv2D(4, 3)(learned(x))
+
+    converted(keras, build)
+
+
+def test_double_precision_is_that_of_the_same_network(keras):
+    from tledge.backbones.agreement import in_double
+
+    layers = keras.layers
+    inner = keras.Sequential([layers.Normalization(mean=3.0, variance=4.0), layers.Dense(7, activation="gelu")])
+    model = keras.Sequential([keras.Input((5,)), inner, layers.Dense(3)])
+    batch = np.random.default_rng(0).normal(size=(4, 5))
+    exact = np.asarray(in_double(keras, model)(batch))
+    assert exact.dtype == np.float64
+    assert 0 < relative_error(np.asarray(model(batch.astype(np.float32))), exact) < 1e-6
+
+
 def test_vectors_go_in_as_they_are(keras):
     from tledge.backbones.keras_convert import convert
 

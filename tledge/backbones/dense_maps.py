@@ -10,6 +10,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from tledge.backbones.layer_weights import assign
+
 
 def convolve_dense_maps(keras: ModuleType, network: Any) -> Any:
     """Return an inference copy of the Keras model `network` with convolutions in place of dense layers over maps.
@@ -33,7 +35,7 @@ def convolve_dense_maps(keras: ModuleType, network: Any) -> Any:
         arrays = originals[layer.name].get_weights()
         if layer.name in dense:
             arrays[0] = arrays[0][None, None]
-        layer.set_weights(arrays)
+        assign(layer, arrays)
     return convolved
 
 

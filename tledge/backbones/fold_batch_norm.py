@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.layer_weights import assign
+
 
 def fold_batch_norm(keras: ModuleType, network: Any) -> Any:
     """Return an inference copy of the Keras model `network` in which convolutions have absorbed their normalisation.
@@ -36,7 +38,7 @@ def fold_batch_norm(keras: ModuleType, network: Any) -> Any:
     originals = {layer.name: layer for layer in network.layers}
     for layer in (layer for layer in folded.layers if layer.weights):
         original, norm = originals[layer.name], normalised.get(layer.name)
-        layer.set_weights(_fold(original, norm) if norm else original.get_weights())
+        assign(layer, _fold(original, norm) if norm else original.get_weights())
     return folded
 
 

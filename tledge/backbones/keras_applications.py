@@ -15,6 +15,7 @@ import numpy as np
 from tledge.backbones import keras_weights
 from tledge.backbones.application_table import APPLICATIONS, Application, weights_file, weights_path
 from tledge.backbones.keras_weights import PUBLISHED, RANDOM
+from tledge.backbones.layer_weights import assign
 from tledge.backbones.leading_scale import take_leading_scale
 from tledge.backbones.recipe import Recipe, preprocess_spec
 from tledge.errors import BackboneError
@@ -76,7 +77,7 @@ def _published(keras: ModuleType, application: Application, size: int, pool: Poo
     if at_once:
         return published
     model = _build(keras, application, size, pool, None)
-    model.set_weights(published.get_weights())
+    assign(model, published.get_weights())
     return model
 
 
@@ -107,15 +108,14 @@ def _divide_by_deviation(keras: ModuleType, model: Any) -> None:
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, *rest = layer.get_weights()
     if np.allclose(mean.reshape(-1), _IMAGENET_MEAN, atol=1e-3):
-        layer.set_weights([mean, variance * np.array(_IMAGENET_STD, variance.dtype), *rest])
-        layer.finalize_state()
+        assign(layer, [mean, variance * np.array(_IMAGENET_STD, variance.dtype), *rest])
 
 
 def _reverse_channels(model: Any) -> None:
     """Make a network that takes BGR take RGB: its first convolution reads the channels in reverse."""
     first = next(layer for layer in model.layers if layer.weights)
     kernel, *bias = first.get_weights()
-    first.set_weights([kernel[:, :, ::-1], *bias])
+    assign(first, [kernel[:, :, ::-1], *bias])
 
 
 def _available(application: Application) -> bool:

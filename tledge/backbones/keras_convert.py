@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.agreement import check_agreement
 from tledge.backbones.conversion import (
     ERROR_FILE,
     FACTS_FILE,
@@ -35,11 +36,10 @@ from tledge.backbones.onnx_names import rename
 from tledge.backbones.paddings import settle_paddings
 from tledge.backbones.sink_transposes import sink_transposes
 from tledge.backbones.transpose_first import transpose_first
-from tledge.errors import BackboneError, MissingExtra, TledgeError
-from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
+from tledge.errors import MissingExtra, TledgeError
+from tledge.schema import InputSpec, VectorSpec
 
 OPSET, IR_VERSION = 17, 8  # read by onnxruntime 1.12 and later, hence by JetPack's older builds
-_TOLERANCE = 1e-4
 _DOWNLOAD_SECONDS = 20
 
 
@@ -71,7 +71,7 @@ def convert(network: Any, spec: InputSpec) -> bytes:
     settle_paddings(model)
     _finish(model, network)
     data = model.SerializeToString(deterministic=True)
-    _check_agreement(data, network, spec)
+    check_agreement(keras, data, network, spec)
     return data
 
 
@@ -148,31 +148,6 @@ def _finish(model: Any, network: Any) -> None:
     model.ir_version = IR_VERSION
     model.graph.name, model.graph.doc_string = network.name, ""
     model.producer_name, model.producer_version, model.doc_string = "tledge", str(REVISION), ""
-
-
-def _check_agreement(data: bytes, network: Any, spec: InputSpec) -> None:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtra("onnxruntime", "cpu") from error
-    batch = _noise(spec)
-    numbers = ((batch - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
-    expected = np.asarray(network(numbers, training=False))
-    (found,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {spec.kind: batch})
-    error = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
-    if not error <= _TOLERANCE:
-        raise BackboneError(
-            f"The converted {network.name} must compute what Keras computes, but is off by {error:.1e}.",
-            "Try other versions of tensorflow and tf2onnx.",
-        )
-
-
-def _noise(spec: InputSpec) -> np.ndarray:
-    """Return two inputs without structure; vectors lie about `mean` as far as `std` says."""
-    rng = np.random.default_rng(0)
-    if isinstance(spec, PreprocessSpec):
-        return rng.integers(0, 256, (2, *_shape(spec)), dtype=np.uint8)
-    return (spec.mean + spec.std * rng.standard_normal((2, spec.length))).astype(np.float32)
 
 
 def main(folder: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.layer_weights import assign
 from tledge.schema import PreprocessSpec
 
 
@@ -61,5 +62,5 @@ def _without(keras: ModuleType, network: Any, names: set[str]) -> Any:
     copy = keras.models.clone_model(network, call_function=call)
     originals = {layer.name: layer for layer in network.layers}
     for layer in (layer for layer in copy.layers if layer.weights):
-        layer.set_weights(originals[layer.name].get_weights())
+        assign(layer, originals[layer.name].get_weights())
     return copy
