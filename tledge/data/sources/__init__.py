@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from tledge.data import arrays, cifar, idx, image_folder, table
 from tledge.data.listing import Listing
+from tledge.data.sources import arrays, cifar, idx, image_folder, table
 from tledge.errors import DataError
 
 # The first that accepts a path reads it; a folder of pictures is any folder, so it stands last.

@@ -15,9 +15,9 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tledge.data.contents import digest_pictures
 from tledge.data.listing import SPLITS, Item, Listing
-from tledge.data.table_rows import NEEDED, Odd, Row, place, read
+from tledge.data.sources.contents import digest_pictures
+from tledge.data.sources.table_rows import NEEDED, Odd, Row, place, read
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
 

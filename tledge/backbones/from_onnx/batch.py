@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.onnx_graph import Shape, add_constant, attribute, constants, fresh, keep, shapes, varying
+from tledge.backbones.from_onnx.graph import Shape, add_constant, attribute, constants, fresh, keep, shapes, varying
 
 
 def free_batch(model: Any, batch: int, *, fixed: bool) -> None:

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tledge.data.contents import digest_pictures
 from tledge.data.listing import SPLITS, Item, Listing
+from tledge.data.sources.contents import digest_pictures
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
 

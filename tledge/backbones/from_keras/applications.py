@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones import keras_weights
-from tledge.backbones.application_table import APPLICATIONS, Application, weights_file, weights_path
-from tledge.backbones.keras_weights import PUBLISHED, RANDOM
-from tledge.backbones.leading_scale import take_leading_scale
+from tledge.backbones.from_keras import weights as keras_weights
+from tledge.backbones.from_keras.application_table import APPLICATIONS, Application, weights_file, weights_path
+from tledge.backbones.from_keras.weights import PUBLISHED, RANDOM
+from tledge.backbones.passes.leading_scale import take_leading_scale
 from tledge.backbones.recipe import Recipe, preprocess_spec
 from tledge.errors import BackboneError
 from tledge.schema import Pool, PreprocessSpec

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tledge import engine
-from tledge.backbones.onnx_feed import LUMA
-from tledge.backbones.onnx_input import NetworkInput
+from tledge.backbones.from_onnx.feed import LUMA
+from tledge.backbones.from_onnx.input import NetworkInput
 from tledge.errors import BackboneError, ModelError
 from tledge.schema import ChannelOrder, InputSpec, VectorSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tledge.backbones.onnx_graph import attribute, constants, keep
+from tledge.backbones.from_onnx.graph import attribute, constants, keep
 from tledge.errors import BackboneError
 
 OPSET, IR_VERSION = 17, 8

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.onnx_graph import add_constant, attribute, constants, keep, producers, readers
+from tledge.backbones.from_onnx.graph import add_constant, attribute, constants, keep, producers, readers
 
 _EPSILON = 1e-5
 

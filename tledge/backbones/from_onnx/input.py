@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tledge.backbones.onnx_graph import attribute, constants, readers
+from tledge.backbones.from_onnx.graph import attribute, constants, readers
 from tledge.errors import BackboneError
 
 

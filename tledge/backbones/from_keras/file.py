@@ -15,13 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tledge.backbones import keras_archive, saved_model
 from tledge.backbones.conversion import Converted, convert_apart, key, require_converter
+from tledge.backbones.from_keras import archive as keras_archive
+from tledge.backbones.from_keras import saved_model
+from tledge.backbones.from_keras.config import layers_of, plain_config
+from tledge.backbones.from_keras.cut import Cut, cut
+from tledge.backbones.from_keras.flatten import flatten
+from tledge.backbones.from_keras.input import is_picture, taking_pictures, vector_spec
 from tledge.backbones.kept_backbones import find_or_convert
-from tledge.backbones.keras_config import layers_of, plain_config
-from tledge.backbones.keras_cut import Cut, cut
-from tledge.backbones.keras_flatten import flatten
-from tledge.backbones.keras_input import is_picture, taking_pictures, vector_spec
 from tledge.backbones.preprocess_hints import hints
 from tledge.errors import BackboneError
 from tledge.schema import Backbone, BackboneOptions, InputSpec

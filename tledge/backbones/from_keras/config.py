@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tledge.backbones.keras2_config import mend, mend_layers
+from tledge.backbones.from_keras.keras2_config import mend, mend_layers
 from tledge.errors import BackboneError
 
 _MODELS = frozenset({"Functional", "Sequential", "Model"})

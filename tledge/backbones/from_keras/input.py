@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.keras_flatten import flatten
-from tledge.backbones.pixel_range import UNIT, UNSCALED, PixelRange, find_range
+from tledge.backbones.from_keras.flatten import flatten
+from tledge.backbones.from_keras.pixel_range import UNIT, UNSCALED, PixelRange, find_range
 from tledge.backbones.preprocess_hints import spec_of
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions, PreprocessSpec, VectorSpec

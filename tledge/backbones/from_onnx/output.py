@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.onnx_graph import attribute, producers, varying
+from tledge.backbones.from_onnx.graph import attribute, producers, varying
 from tledge.errors import BackboneError
 from tledge.schema import Pool
 

@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from tledge.backbones.onnx_graph import attribute, constants, label, producers, shapes, varying
+from tledge.backbones.from_onnx.graph import attribute, constants, label, producers, shapes, varying
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import Pool
 

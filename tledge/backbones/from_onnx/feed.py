@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.onnx_graph import add_constant, attribute, constants, readers, rename
-from tledge.backbones.onnx_input import NetworkInput
+from tledge.backbones.from_onnx.graph import add_constant, attribute, constants, readers, rename
+from tledge.backbones.from_onnx.input import NetworkInput
 from tledge.schema import ChannelOrder, PreprocessSpec, VectorSpec
 
 # Rec. 601, as Pillow's mode L. It sums to one, so luma of normalised pixels is normalised luma.

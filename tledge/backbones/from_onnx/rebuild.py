@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tledge.backbones.onnx_batch import free_batch
-from tledge.backbones.onnx_feed import take_pictures, take_vectors
-from tledge.backbones.onnx_fold_batch_norm import fold_batch_norm
-from tledge.backbones.onnx_graph import keep_what_leads_to, lift_constants
-from tledge.backbones.onnx_input import NetworkInput
-from tledge.backbones.onnx_opset import settle_opset, settle_versions
-from tledge.backbones.onnx_output import give_features
-from tledge.backbones.onnx_widen import widen
+from tledge.backbones.from_onnx.batch import free_batch
+from tledge.backbones.from_onnx.feed import take_pictures, take_vectors
+from tledge.backbones.from_onnx.fold_batch_norm import fold_batch_norm
+from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants
+from tledge.backbones.from_onnx.input import NetworkInput
+from tledge.backbones.from_onnx.opset import settle_opset, settle_versions
+from tledge.backbones.from_onnx.output import give_features
+from tledge.backbones.from_onnx.widen import widen
 from tledge.errors import BackboneError
 from tledge.schema import ChannelOrder, InputSpec, Pool, VectorSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones.onnx_graph import holds_graph, label, shapes
+from tledge.backbones.from_onnx.graph import holds_graph, label, shapes
 from tledge.errors import BackboneError
 
 LARGEST_BYTES = 2**30

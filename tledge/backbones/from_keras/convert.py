@@ -28,13 +28,13 @@ from tledge.backbones.conversion import (
     REVISION,
     Converted,
 )
-from tledge.backbones.dense_maps import convolve_dense_maps
-from tledge.backbones.drop_reshapes import drop_reshapes
-from tledge.backbones.fold_batch_norm import fold_batch_norm
-from tledge.backbones.onnx_names import rename
-from tledge.backbones.paddings import settle_paddings
-from tledge.backbones.sink_transposes import sink_transposes
-from tledge.backbones.transpose_first import transpose_first
+from tledge.backbones.passes.dense_maps import convolve_dense_maps
+from tledge.backbones.passes.drop_reshapes import drop_reshapes
+from tledge.backbones.passes.fold_batch_norm import fold_batch_norm
+from tledge.backbones.passes.names import rename
+from tledge.backbones.passes.paddings import settle_paddings
+from tledge.backbones.passes.sink_transposes import sink_transposes
+from tledge.backbones.passes.transpose_first import transpose_first
 from tledge.errors import BackboneError, MissingExtra, TledgeError
 from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
 

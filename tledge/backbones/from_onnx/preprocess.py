@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tledge.backbones.onnx_input import NetworkInput
+from tledge.backbones.from_onnx.input import NetworkInput
 from tledge.backbones.preprocess_hints import LARGEST_INPUT, spec_of
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions, InputSpec, PreprocessSpec, VectorSpec

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge.data import array_labels, array_values, rows
 from tledge.data.listing import Item, Listing
-from tledge.data.memory import require_room
+from tledge.data.sources import array_labels, array_values, rows
+from tledge.data.sources.memory import require_room
 from tledge.errors import DataError
 from tledge.schema import Split
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tledge.backbones.graph_operators import TRUST, functions_of, judged, node_name
+from tledge.backbones.from_keras.graph_operators import TRUST, functions_of, judged, node_name
 from tledge.errors import BackboneError, did_you_mean
 
 GRAPH_FILE, VARIABLES = "saved_model.pb", Path("variables", "variables")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge.data import rows
-from tledge.data.contents import names_in
 from tledge.data.listing import Item, Listing
-from tledge.data.memory import require_room
+from tledge.data.sources import rows
+from tledge.data.sources.contents import names_in
+from tledge.data.sources.memory import require_room
 from tledge.errors import DataError
 from tledge.schema import Split
 

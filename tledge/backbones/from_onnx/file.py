@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones import onnx_intake, onnx_output, onnx_proof
 from tledge.backbones.conversion import Converted, key
+from tledge.backbones.from_onnx import intake as onnx_intake
+from tledge.backbones.from_onnx import output as onnx_output
+from tledge.backbones.from_onnx import proof as onnx_proof
+from tledge.backbones.from_onnx.cut import Cut, find_cut
+from tledge.backbones.from_onnx.feed import normalisation_within
+from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants
+from tledge.backbones.from_onnx.input import NetworkInput, read_input
+from tledge.backbones.from_onnx.metadata import read_licence, read_metadata
+from tledge.backbones.from_onnx.opset import OPSET, version
+from tledge.backbones.from_onnx.preprocess import settle_input
+from tledge.backbones.from_onnx.rebuild import Plan, rebuild, settle_shape
 from tledge.backbones.kept_backbones import find_or_convert
-from tledge.backbones.onnx_cut import Cut, find_cut
-from tledge.backbones.onnx_feed import normalisation_within
-from tledge.backbones.onnx_graph import keep_what_leads_to, lift_constants
-from tledge.backbones.onnx_input import NetworkInput, read_input
-from tledge.backbones.onnx_metadata import read_licence, read_metadata
-from tledge.backbones.onnx_opset import OPSET, version
-from tledge.backbones.onnx_preprocess import settle_input
-from tledge.backbones.onnx_rebuild import Plan, rebuild, settle_shape
 from tledge.backbones.preprocess_hints import KEYS, hints
 from tledge.errors import BackboneError, MissingExtra
 from tledge.schema import Backbone, BackboneOptions, InputSpec, Pool

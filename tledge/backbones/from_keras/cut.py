@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from tledge.backbones.keras_flatten import FlatNetwork
+from tledge.backbones.from_keras.flatten import FlatNetwork
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import BackboneOptions, Pool
 
