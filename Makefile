@@ -22,7 +22,7 @@ demo: install
 	@echo "The report is in demo/run/report.html, the model in demo/model.onnx."
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadscope
 
 lint: install
 	$(BIN)/ruff check .

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks import measure, processes, script
 from tledge import backbones
-from tledge.backbones import macs
-from tledge.backbones.application_table import APPLICATIONS, Application
+from tledge.backbones.from_keras.application_table import APPLICATIONS, Application
+from tledge.backbones.passes import macs
 from tledge.errors import TledgeError
 from tledge.schema import Backbone, BackboneOptions
 

@@ -72,7 +72,7 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def keras():
-    from tledge.backbones.keras_convert import import_keras
+    from tledge.backbones.from_keras.convert import import_keras
 
     return import_keras()
 
@@ -155,7 +155,7 @@ def test_the_graph_is_plain_enough_to_quantize_and_old_enough_to_run(lite0):
 @needs_converter
 @needs_weights(0)
 def test_another_process_converts_to_the_same_bytes(lite0, keras):
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     model, spec, _ = network(keras, "efficientnet_lite0", SIZE)
     again = convert(model, spec)
@@ -172,7 +172,7 @@ def disturb_normalisation(keras, model) -> None:
 
 @needs_converter
 def test_folding_keeps_the_function_and_leaves_what_it_must_not_touch(keras):
-    from tledge.backbones.fold_batch_norm import fold_batch_norm
+    from tledge.backbones.passes.fold_batch_norm import fold_batch_norm
 
     layers = keras.layers
     image = keras.Input((9, 9, 3))

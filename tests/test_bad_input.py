@@ -193,7 +193,15 @@ def test_a_damaged_run_document(run: Path, tmp_path: Path) -> None:
     for key, value in [("data", 1), ("test_data", 1), ("options", []), ("classes", "x"), ("fingerprint", None)]:
         (copy / "run.json").write_text(json.dumps({**document, key: value}))
         refused_as_run(copy, tmp_path / "out", key)
-    for key, value in [("seed", "1"), ("seed", True), ("strict", 1), ("backbone", 1), ("hidden", ["x"]), ("pool", "mean"), ("tomorrow", 1)]:
+    for key, value in [
+        ("seed", "1"),
+        ("seed", True),
+        ("strict", 1),
+        ("backbone", 1),
+        ("hidden", ["x"]),
+        ("pool", "mean"),
+        ("tomorrow", 1),
+    ]:
         changed = {**document, "options": {**document["options"], key: value}}
         (copy / "run.json").write_text(json.dumps(changed))
         refused_as_run(copy, tmp_path / "out", key)

@@ -12,7 +12,7 @@ from conftest import make_photos
 
 from tledge import data
 from tledge.data import folds
-from tledge.data.contents import is_picture
+from tledge.data.sources.contents import is_picture
 from tledge.data.split import draw_test_digests
 from tledge.errors import DataError
 from tledge.schema import Problem, Sample, SampleCounts

@@ -11,7 +11,7 @@ import pytest
 from conftest import draw_photo
 
 from tledge import finetune
-from tledge.backbones import keras_file
+from tledge.backbones.from_keras import file as keras_file
 from tledge.errors import BackboneError, TledgeError
 from tledge.finetune import graph, training
 from tledge.finetune.source import source
@@ -23,7 +23,7 @@ OPTIONS = finetune.FineTuneOptions(epochs=3, batch_size=8, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def keras():
-    from tledge.backbones.keras_convert import import_keras
+    from tledge.backbones.from_keras.convert import import_keras
 
     return import_keras()
 

@@ -74,13 +74,14 @@ def test_the_runtime_stands_on_little():
 
 
 def test_tensorflow_is_imported_in_one_place():
-    homes = [
-        path.name
+    homes = {
+        path.parent.relative_to(PACKAGE).as_posix()
         for path in files()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "tensorflow" for alias in node.names)
-    ]
-    assert set(homes) <= {"keras_convert.py", "saved_model.py"}
+        if (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "tensorflow" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tensorflow")
+    }
+    assert homes == {"backbones/from_keras"}
 
 
 def loaded_after(code: str) -> set[str]:

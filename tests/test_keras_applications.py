@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.backbones import application_table, check_name, describe, keras_applications, keras_weights, load
+from tledge.backbones import check_name, describe, load
+from tledge.backbones.from_keras import application_table
+from tledge.backbones.from_keras import applications as keras_applications
+from tledge.backbones.from_keras import weights as keras_weights
 from tledge.backbones.registry import find
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions, PreprocessSpec, VectorSpec
@@ -39,7 +42,7 @@ RANDOM_MAX = BackboneOptions(weights="none", pool="max")
 
 @pytest.fixture(scope="module")
 def keras():
-    from tledge.backbones.keras_convert import import_keras
+    from tledge.backbones.from_keras.convert import import_keras
 
     return import_keras()
 
@@ -81,7 +84,7 @@ def kinds(data: bytes) -> collections.Counter[str]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_features_are_those_of_keras_with_its_own_preprocessing(keras, name, tmp_path):
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     module, size, pool = CASES[name]
     application = next(each for each in application_table.APPLICATIONS if each.name == name)
@@ -133,7 +136,7 @@ load("mobilenet_v3_small", Path({str(cache_dir)!r}), {RANDOM_MAX!r})
 def test_random_weights_are_those_of_a_seed_and_converted_silently(keras, random_small, cache_dir):
     import onnx
 
-    from tledge.backbones import macs
+    from tledge.backbones.passes import macs
 
     assert (random_small.stdout, random_small.stderr) == ("", "")
     kept = load("mobilenet_v3_small", cache_dir, RANDOM_MAX, on_stage=pytest.fail)
@@ -263,7 +266,7 @@ def test_published_efficientnets_divide_by_the_whole_deviation(keras, tmp_path):
 
 def converted(keras, build, size: int = 8) -> bytes:
     """Convert the network of the layers that `build` applies; conversion itself checks it against Keras."""
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     image = keras.Input((size, size, 3))
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(build(keras.layers, image)))
@@ -309,7 +312,7 @@ def test_squeeze_and_excitation_is_not_reshaped(keras):
 
 
 def test_scaling_at_the_start_becomes_part_of_the_preprocessing(keras):
-    from tledge.backbones.leading_scale import take_leading_scale
+    from tledge.backbones.passes.leading_scale import take_leading_scale
 
     layers = keras.layers
     image = keras.Input((8, 8, 3))
@@ -346,7 +349,7 @@ def test_what_a_layer_has_adapted_to_is_kept(keras):
 
 
 def test_double_precision_is_that_of_the_same_network(keras):
-    from tledge.backbones.agreement import in_double
+    from tledge.backbones.from_keras.agreement import in_double
 
     layers = keras.layers
     inner = keras.Sequential([layers.Normalization(mean=3.0, variance=4.0), layers.Dense(7, activation="gelu")])
@@ -358,7 +361,7 @@ def test_double_precision_is_that_of_the_same_network(keras):
 
 
 def test_vectors_go_in_as_they_are(keras):
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     vector = keras.Input((12,))
     model = keras.Model(vector, keras.layers.Dense(5, activation="gelu")(vector))
@@ -375,7 +378,7 @@ def test_vectors_go_in_as_they_are(keras):
 def test_macs_count_convolutions_and_matrix_products():
     from onnx import TensorProto, helper
 
-    from tledge.backbones import macs
+    from tledge.backbones.passes import macs
 
     def value(name, *shape):
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

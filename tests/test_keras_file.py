@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.backbones import keras_file
-from tledge.backbones.keras_config import plain_config
+from tledge.backbones.from_keras import file as keras_file
+from tledge.backbones.from_keras.config import plain_config
 from tledge.backbones.preprocess_hints import hints, spec_of
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions, PreprocessSpec, VectorSpec
@@ -28,7 +28,7 @@ RAW = BackboneOptions(mean=(0.0,), std=(1.0,))
 
 @pytest.fixture(scope="module")
 def keras():
-    from tledge.backbones.keras_convert import import_keras
+    from tledge.backbones.from_keras.convert import import_keras
 
     return import_keras()
 
@@ -297,7 +297,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8), (64,)], ids=str)
 def test_grey_pictures_come_as_rgb_in_whatever_form_the_network_takes_them(keras, shape):
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     layers = keras.layers
     model = keras.Sequential(
@@ -602,7 +602,7 @@ def from_folder(keras, folder: Path, options: BackboneOptions = NONE):
 def test_a_saved_model_is_cut_before_its_classifier(keras, tmp_path, how):
     import tensorflow as tf
 
-    from tledge.backbones.keras_convert import convert
+    from tledge.backbones.from_keras.convert import convert
 
     layers = keras.layers
     body = [layers.Rescaling(1 / 128), layers.Conv2D(6, 3, name="body"), layers.BatchNormalization(), layers.ReLU()]

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tledge.backbones import onnx_file
+from tledge.backbones.from_onnx import file as onnx_file
 from tledge.errors import BackboneError
 from tledge.schema import Backbone, BackboneOptions, PreprocessSpec, VectorSpec
 

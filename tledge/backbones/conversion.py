@@ -20,8 +20,8 @@ REVISION = 3
 # The modules whose `network` the converting process may call: nothing that a user names is ever imported.
 NETWORKS = (
     "tledge.backbones.efficientnet_lite",
-    "tledge.backbones.keras_applications",
-    "tledge.backbones.keras_file",
+    "tledge.backbones.from_keras.applications",
+    "tledge.backbones.from_keras.file",
 )
 ORDER_FILE, MODEL_FILE, FACTS_FILE, ERROR_FILE = "order.json", "model.onnx", "facts.json", "error.json"
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx")
@@ -57,13 +57,13 @@ def convert_apart(module: str, arguments: dict[str, Any]) -> Converted:
     """Return what `network(keras, **arguments)` of `module`, one of NETWORKS, gives as ONNX. Takes ten seconds or more.
 
     `arguments` are plain values; messages call the network by the one named `name`. `network` returns a trainable
-    Keras model, its input specification and facts; see keras_convert.convert.
+    Keras model, its input specification and facts; see from_keras.convert.
     Raises BackboneError when weights are damaged or cannot be downloaded, or when the process dies; the output of a
     process that died is attached as a note.
     """
     with TemporaryDirectory(prefix="tledge-") as folder:
         Path(folder, ORDER_FILE).write_text(json.dumps({"module": module, "arguments": arguments}))
-        command = [sys.executable, "-P", "-m", "tledge.backbones.keras_convert", folder]
+        command = [sys.executable, "-P", "-m", "tledge.backbones.from_keras.convert", folder]
         child = subprocess.run(
             command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         )

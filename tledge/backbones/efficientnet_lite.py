@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones import keras_weights
-from tledge.backbones.keras_weights import PUBLISHED, RANDOM
-from tledge.backbones.pooling import pooled
+from tledge.backbones.from_keras import weights as keras_weights
+from tledge.backbones.from_keras.pooling import pooled
+from tledge.backbones.from_keras.weights import PUBLISHED, RANDOM
 from tledge.backbones.recipe import Recipe, preprocess_spec
 from tledge.backbones.torch_pickle import read_state
 from tledge.errors import BackboneError, MissingExtra

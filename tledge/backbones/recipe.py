@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from tledge.backbones import keras_weights
+from tledge.backbones.from_keras import weights as keras_weights
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import BackboneOptions, Interpolation, Pool, PreprocessSpec
 

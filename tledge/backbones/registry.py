@@ -11,10 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tledge.backbones import efficientnet_lite, keras_applications, keras_file, keras_weights, onnx_file
+from tledge.backbones import efficientnet_lite
 from tledge.backbones.conversion import Converted, convert_apart, key, require_converter
+from tledge.backbones.from_keras import applications as keras_applications
+from tledge.backbones.from_keras import file as keras_file
+from tledge.backbones.from_keras import weights as keras_weights
+from tledge.backbones.from_keras.weights import PUBLISHED
+from tledge.backbones.from_onnx import file as onnx_file
 from tledge.backbones.kept_backbones import find_or_convert
-from tledge.backbones.keras_weights import PUBLISHED
 from tledge.backbones.recipe import Recipe, arguments
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import Backbone, BackboneInfo, BackboneOptions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge.data import array_values
+from tledge.data.sources import array_values
 from tledge.errors import DataError
 
 SUFFIXES = (".npy", ".npz")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tledge.backbones.conversion import ERROR_FILE, FACTS_FILE, MODEL_FILE, NETWORKS, ORDER_FILE
-from tledge.backbones.keras_convert import convert, import_keras
+from tledge.backbones.from_keras.convert import convert, import_keras
 from tledge.errors import TledgeError
 from tledge.finetune import graph, keras_model, training
 from tledge.finetune.plan import OUTLINE_FILE

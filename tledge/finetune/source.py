@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones import conversion, keras_file, keras_weights, registry
+from tledge.backbones import conversion, registry
+from tledge.backbones.from_keras import file as keras_file
+from tledge.backbones.from_keras import weights as keras_weights
 from tledge.backbones.recipe import Recipe, arguments
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.keras_convert import import_keras
+from tledge.backbones.from_keras.convert import import_keras
 from tledge.errors import TledgeError
 from tledge.heads.calibration import log_loss
 from tledge.heads.training import ERROR_FILE, LAYERS_FILE, ORDER_FILE, RESULT_FILE, SEEN_FILE, Recipe

@@ -1,0 +1,1 @@
+"""Networks that Keras builds or reads → ONNX graphs. The one home of TensorFlow."""

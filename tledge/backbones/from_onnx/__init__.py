@@ -1,0 +1,1 @@
+"""ONNX files of a user's own → backbones: one step per file."""

@@ -1,0 +1,168 @@
+"""A table of pictures: CSV, TSV or JSONL with `path,label[,split][,group]` and any other columns.
+
+- Paths are relative to the table. Columns are found by name; of CSV, blanks around a cell do not count.
+- `cat|dog` gives a picture two labels. If any row has a `|`, or in JSONL a list, the set is multi-label; in such a set
+  a picture without a label is one that has none of them.
+- `split` is train, val or test, in the words that folders may use too; an empty one is as if it were not there.
+- A row that cannot be used is left out and listed with its line. A row that says what another one said is left out
+  too. A file under two labels is kept under both, and reported as a conflict, as in folders.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tledge.data.listing import SPLITS, Item, Listing
+from tledge.data.sources.contents import digest_pictures
+from tledge.data.sources.table_rows import NEEDED, Odd, Row, place, read
+from tledge.errors import DataError
+from tledge.schema import Problem, Split
+
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+class _Refused(Exception):
+    """A row that cannot be used, and why."""
+
+
+class _Entry(NamedTuple):
+    line: int
+    name: str
+    path: str
+    labels: tuple[str, ...]
+    several: bool
+    split: Split | None
+    columns: dict[str, str]
+
+
+def accepts(path: Path) -> bool:
+    """Tell whether `path` is a file that is called a table."""
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
+
+
+def scan(path: Path) -> Listing:
+    """List the pictures of the table, sorted by path; nothing is decoded.
+
+    Raises DataError when the file is no such table (see `table_rows.read`), or when no row can be used.
+    """
+    skipped: list[Odd] = []
+    entries = _entries(path, skipped)
+    multilabel = any(entry.several for entry in entries)
+    entries = _without_repeats(entries, skipped)
+    items = _look_into(path, entries, multilabel, skipped)
+    problems = tuple(Problem(place(path, odd.line), odd.reason) for odd in sorted(skipped))
+    if not items:
+        found = f" ({problems[0].path}: {problems[0].reason})" if problems else ""
+        raise DataError(f"{path} names no usable picture{found}.", "Paths are relative to the table.")
+    return Listing(tuple(sorted(items, key=lambda item: (item.path, item.class_names))), problems, (), multilabel)
+
+
+def _entries(path: Path, skipped: list[Odd]) -> list[_Entry]:
+    entries = []
+    for row in read(path):
+        if isinstance(row, Odd):
+            skipped.append(row)
+            continue
+        try:
+            entries.append(_entry(row, path.parent))
+        except _Refused as refused:
+            skipped.append(Odd(row.line, str(refused)))
+    return entries
+
+
+# ── Cells ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _entry(row: Row, root: Path) -> _Entry:
+    name = row.cells["path"]
+    if not isinstance(name, str) or not name:
+        raise _Refused("names no path" if not name else "its path must be a string")
+    labels, several = _labels(row.cells["label"])
+    for text in (name, *labels):
+        if not _is_writable(text):
+            raise _Refused(f"{text!a} holds characters that no name can hold")
+    columns = {key: _text(cell) for key, cell in row.cells.items() if key not in (*NEEDED, "split")}
+    return _Entry(
+        row.line, name, os.path.normpath(root / name), labels, several, _split(row.cells.get("split")), columns
+    )
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:  # JSON can write halves of characters
+        return False
+
+
+def _labels(cell: Any) -> tuple[tuple[str, ...], bool]:
+    """Return the labels, each once, and whether the cell is one for several."""
+    listed = isinstance(cell, list)
+    several = listed or (isinstance(cell, str) and "|" in cell)
+    parts = [part for each in (cell if listed else [cell]) for part in _label(each).split("|")]
+    return tuple(sorted({part.strip() for part in parts} - {""})), several
+
+
+def _label(cell: Any) -> str:
+    if cell is None or isinstance(cell, str | int):
+        return _text(cell)
+    raise _Refused(f"its label must be a string, a whole number or a list of them; found {_text(cell)[:40]}")
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return "" if cell is None else str(cell)
+
+
+def _split(cell: Any) -> Split | None:
+    word = _text(cell).strip().lower()
+    if word and word not in SPLITS:
+        raise _Refused(f"its split must be train, val or test; found {word[:40]!r}")
+    return SPLITS.get(word)
+
+
+# ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _without_repeats(entries: list[_Entry], skipped: list[Odd]) -> list[_Entry]:
+    first: dict[tuple[str, tuple[str, ...], Split | None], _Entry] = {}
+    for entry in entries:
+        said = first.setdefault((entry.path, entry.labels, entry.split), entry)
+        if said is not entry:
+            skipped.append(Odd(entry.line, f"{entry.name} repeats line {said.line}"))
+    return list(first.values())
+
+
+def _look_into(path: Path, entries: list[_Entry], multilabel: bool, skipped: list[Odd]) -> list[Item]:
+    contents = _digests(sorted({entry.path for entry in entries}))
+    items = []
+    for entry in entries:
+        digest, reason = contents[entry.path]
+        reason = reason or ("" if entry.labels or multilabel else "has no label")
+        if reason:
+            skipped.append(Odd(entry.line, f"{entry.name}: {reason}"))
+        else:
+            group, where = entry.columns.get("group") or None, place(path, entry.line)
+            items.append(Item(entry.path, entry.labels, entry.split, digest, None, group, where, entry.columns))
+    return items
+
+
+def _digests(paths: list[str]) -> dict[str, tuple[str, str]]:
+    """Return (digest, "") of each picture, ("", reason) of anything else."""
+    found = {path: ("", _what_keeps(path)) for path in paths}
+    regular = [path for path, (_, reason) in found.items() if not reason]
+    return found | dict(zip(regular, digest_pictures(regular), strict=True))
+
+
+def _what_keeps(path: str) -> str:
+    """Return why `path` cannot be read as a file, "" when it can: a pipe would be waited for without end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if stat.S_ISREG(mode) else "not a regular file"
