@@ -4,7 +4,8 @@
 
 The pages of examples/ are run as they stand, commands and Keras script, each as a whole process, on the same pictures
 with the same weights: random ones from a file, since time does not depend on them. They are scaled so that activations
-neither fade nor grow, and each filter is centred, so that like trained ones it tells pictures apart. DIR holds train/ and val/ with a folder for each class; without it, pictures are drawn.
+neither fade nor grow, and each filter is centred, so that like trained ones it tells pictures apart. DIR holds train/
+and val/ with a folder for each class; without it, pictures are drawn.
 """
 
 from __future__ import annotations

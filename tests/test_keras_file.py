@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import draw_photo
 
 from tledge.backbones.from_keras import file as keras_file
 from tledge.backbones.from_keras.config import plain_config
@@ -358,8 +359,6 @@ def test_one_input_of_known_shape_is_asked_for(keras):
 
 @pytest.mark.parametrize(("told", "mean", "std"), [("0..255", 0, 1), ("0..1", 0, 255), ("-1..1", 127.5, 127.5)])
 def test_the_first_normalisation_tells_which_pixels_it_was_trained_on(keras, told, mean, std):
-    from tests.conftest import draw_photo
-
     rng = np.random.default_rng(2)
     photos = np.stack([draw_photo(kind, rng, 24) for kind in range(12)])
     layers = keras.layers

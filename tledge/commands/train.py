@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from tledge import __version__, augment, backbones, data, documents, engine, heads, model, places, report
-from tledge.commands import findings, finetuning, pipeline, run_folder
+from tledge import augment, backbones, data, documents, engine, heads, places
+from tledge.commands import finetuning, pipeline, run_folder
 from tledge.commands.clock import Clock, Note, Progress
+from tledge.commands.fitting import Fitted, fit
+from tledge.commands.writing import Order, Trained, write
 from tledge.errors import TledgeError, did_you_mean
-from tledge.heads import metrics
 from tledge.schema import (
     Backbone,
     CacheCounts,
-    CrossValidation,
     Dataset,
     Features,
-    Head,
-    Metrics,
-    ReportData,
-    SampleCounts,
     TrainOptions,
     TrainResult,
 )
@@ -83,21 +76,10 @@ def options_of(given: dict[str, Any]) -> TrainOptions:
 
 
 @dataclass(frozen=True)
-class _Order:
-    """What was asked for; paths are absolute but for `out`, which is told as it was given."""
-
-    data: Path
-    test_data: Path | None
-    out: Path
-    options: TrainOptions
-    force: bool
-
-
-@dataclass(frozen=True)
 class _Step:
     """A run whose samples have gone through the frozen backbone."""
 
-    order: _Order
+    order: Order
     dataset: Dataset
     backbone: Backbone
     features: Features
@@ -106,39 +88,14 @@ class _Step:
     cache: Path
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """The head of a run, and how it did."""
-
-    head: Head
-    tested: Features
-    rows: np.ndarray
-    metrics: Metrics
-    val_metrics: Metrics | None
-    cross_validation: CrossValidation | None = None
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """What has come of a run, on its way into the run folder."""
-
-    dataset: Dataset
-    backbone: Backbone
-    provider: str
-    cache: CacheCounts
-    fitted: _Fitted
-    views: int
-    tuned: finetuning.TunedRun | None = None
-
-
 def _ordered(
     data: str | Path, out: str | Path, test_data: str | Path | None, force: bool, options: dict[str, Any]
-) -> _Order:
+) -> Order:
     test_source = _absolute(test_data) if test_data else None
-    return _Order(_absolute(data), test_source, places.at(out), options_of(options), force)
+    return Order(_absolute(data), test_source, places.at(out), options_of(options), force)
 
 
-def _check(order: _Order) -> None:
+def _check(order: Order) -> None:
     """Refuse now what would fail after minutes of work."""
     options = order.options
     if not 0 < options.test_fraction < 1:
@@ -169,7 +126,7 @@ def _check_views(options: TrainOptions) -> None:
         raise TledgeError("Views need an augmentation, none was named.", f"Add --augment: {known}.")
 
 
-def _train(order: _Order, clock: Clock) -> TrainResult:
+def _train(order: Order, clock: Clock) -> TrainResult:
     cache, options = places.cache_dir(), order.options
     with clock.stage("scan", "Reading files"):
         dataset = pipeline.load_data(order.data, order.test_data, options)
@@ -187,22 +144,22 @@ def _train(order: _Order, clock: Clock) -> TrainResult:
     with TemporaryDirectory(prefix="tledge-") as folder:
         trained = _frozen(step) if options.unfreeze is None else _tuned(step, Path(folder))
         with places.whole_folder(order.out, force=order.force) as work:
-            return _write(work, trained, order, clock)
+            return write(work, trained, order, clock)
 
 
-def _frozen(step: _Step) -> _Trained:
+def _frozen(step: _Step) -> Trained:
     """Fit a head to what the backbone gives."""
     order, dataset = step.order, step.dataset
     with step.clock.stage("extract"):
         views = pipeline.extract_views(dataset, step.backbone, step.cache, step.clock, order.options, step.provider)
     with step.clock.stage("fit", "Fitting the head"):
-        fitted = _fit(dataset, step.features, views, order.options, order.test_data is not None)
+        fitted = fit(dataset, step.features, views, order.options, tests_apart=order.test_data is not None)
     seen = [step.features, views] if views else [step.features]
     counts = CacheCounts(sum(each.hits for each in seen), sum(each.misses for each in seen))
-    return _Trained(dataset, step.backbone, step.provider, counts, fitted, len(views.samples) if views else 0)
+    return Trained(dataset, step.backbone, step.provider, counts, fitted, len(views.samples) if views else 0)
 
 
-def _tuned(step: _Step, folder: Path) -> _Trained:
+def _tuned(step: _Step, folder: Path) -> Trained:
     """Train upper layers of the backbone and a head together; leave the files that belong to the run in `folder`."""
     order, dataset, clock = step.order, step.dataset, step.clock
     run = finetuning.tune(
@@ -220,137 +177,8 @@ def _tuned(step: _Step, folder: Path) -> _Trained:
         val_scores = pipeline.score(head, val_part, dataset)[1] if val_part.samples else None
     counts = CacheCounts(step.features.hits + features.hits, step.features.misses + features.misses)
     views = run.facts.activations - len(dataset.train) - len(dataset.val)
-    fitted = _Fitted(head, tested, rows, scores, val_scores)
-    return _Trained(dataset, backbone, step.provider, counts, fitted, views, run)
-
-
-# ── Fitting ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _fit(
-    dataset: Dataset, features: Features, views: Features | None, options: TrainOptions, tests_apart: bool
-) -> _Fitted:
-    train_part, val_part, tested = pipeline.split(features, dataset)
-    head = _fit_head(dataset, pipeline.together(train_part, views), val_part, options)
-    rows, scores = pipeline.score(head, tested, dataset)
-    val_scores = pipeline.score(head, val_part, dataset)[1] if val_part.samples else None
-    pool = train_part if tests_apart or not options.folds else pipeline.together(train_part, tested)
-    folds = _cross_validate(pool, views, dataset, options) if options.folds else None
-    return _Fitted(head, tested, rows, scores, val_scores, folds)
-
-
-def _fit_head(dataset: Dataset, features: Features, validation: Features | None, options: TrainOptions) -> Head:
-    return heads.fit(
-        pipeline.head_kind(options, dataset),
-        features,
-        dataset.classes,
-        pipeline.head_options(options),
-        options.seed,
-        multilabel=dataset.multilabel,
-        validation=validation if validation and validation.samples else None,
-    )
-
-
-def _cross_validate(pool: Features, views: Features | None, dataset: Dataset, options: TrainOptions) -> CrossValidation:
-    """Fit to all folds of `pool` but one and measure on that one, for each.
-
-    The pool is all samples when the test samples were drawn from them, so that every sample is tested once.
-    """
-    fold = data.folds.assign(pool.samples, options.folds, options.seed)
-    scores = []
-    for each in range(options.folds):
-        inside = pipeline.rows(pool, np.flatnonzero(fold != each))
-        kept = {sample.digest for sample in inside.samples}
-        if views:
-            own = [i for i, sample in enumerate(views.samples) if sample.digest in kept]
-            inside = pipeline.together(inside, pipeline.rows(views, np.array(own, np.int64)))
-        head = _fit_head(dataset, inside, None, options)
-        scores.append(pipeline.score(head, pipeline.rows(pool, np.flatnonzero(fold == each)), dataset)[1])
-    accuracies = [score.accuracy for score in scores]
-    return CrossValidation(
-        folds=options.folds,
-        samples=len(pool.samples),
-        accuracy_mean=float(np.mean(accuracies)),
-        accuracy_std=float(np.std(accuracies, ddof=1)),
-        macro_f1_mean=float(np.mean([score.macro_f1 for score in scores])),
-        accuracies=tuple(accuracies),
-    )
-
-
-# ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _write(work: Path, trained: _Trained, order: _Order, clock: Clock) -> TrainResult:
-    with clock.stage("model", "Joining the model"):
-        size = _write_model(work, trained)
-    result = _document(trained, order, size, clock)
-    with clock.stage("report", "Writing the report"):
-        _write_report(work, result, trained)
-    result = replace(result, seconds=clock.seconds())
-    (work / run_folder.RUN_JSON).write_text(documents.to_json(result))
-    return result
-
-
-def _write_model(work: Path, trained: _Trained) -> int:
-    dataset, fitted = trained.dataset, trained.fitted
-    manifest = pipeline.manifest_of(trained.backbone, dataset, fitted.head, fitted.metrics.accuracy, len(fitted.rows))
-    graph = heads.graph(fitted.head, trained.backbone.dimension)
-    content, _ = model.build(trained.backbone, graph, manifest, fitted.tested.samples, fitted.rows)
-    (work / run_folder.MODEL).write_bytes(content)
-    if trained.tuned:
-        shutil.copyfile(trained.backbone.path, work / run_folder.BACKBONE)
-        shutil.copyfile(trained.tuned.network.keras, work / run_folder.KERAS)
-    (work / run_folder.HEAD).write_bytes(run_folder.head_bytes(fitted.head, dataset.classes))
-    (work / run_folder.PREDICTIONS).write_bytes(
-        run_folder.predictions_csv(fitted.tested.samples, fitted.rows, dataset, fitted.head.thresholds)
-    )
-    return len(content)
-
-
-def _write_report(work: Path, result: TrainResult, trained: _Trained) -> None:
-    dataset, fitted = trained.dataset, trained.fitted
-    mistakes = findings.mistakes(fitted.tested, fitted.rows, dataset, fitted.head.thresholds)
-    bins = () if dataset.multilabel else metrics.reliability(fitted.rows, heads.labels(fitted.tested.samples))
-    report.write(ReportData(result, mistakes, bins, findings.environment()), work / run_folder.REPORT)
-
-
-def _document(trained: _Trained, order: _Order, size: int, clock: Clock) -> TrainResult:
-    dataset, fitted = trained.dataset, trained.fitted
-    head = fitted.head
-    return TrainResult(
-        schema_version=1,
-        tledge_version=__version__,
-        created=pipeline.now(),
-        run=str(order.out),
-        model=str(order.out / run_folder.MODEL),
-        bytes=size,
-        backbone=trained.backbone.name,
-        head=head.kind,
-        precision=trained.backbone.precision,
-        provider=trained.provider,
-        data=str(order.data),
-        test_data=str(order.test_data) if order.test_data else None,
-        options=asdict(order.options),
-        classes=dataset.classes,
-        class_counts=findings.class_counts(dataset),
-        samples=SampleCounts(len(dataset.train), len(dataset.val), len(dataset.test)),
-        cache=trained.cache,
-        l2=head.facts.get("l2"),
-        l2_path=head.path,
-        seconds=clock.seconds(),
-        metrics=fitted.metrics,
-        val_metrics=fitted.val_metrics,
-        fingerprint=dataset.fingerprint,
-        skipped=dataset.skipped,
-        conflicts=dataset.conflicts,
-        warnings=findings.warnings(dataset, trained.backbone.assumed),
-        multilabel=dataset.multilabel,
-        thresholds=head.thresholds,
-        facts=head.facts,
-        views=trained.views,
-        cross_validation=fitted.cross_validation,
-        fine_tuning=trained.tuned.facts if trained.tuned else None,
-    )
+    fitted = Fitted(head, tested, rows, scores, val_scores)
+    return Trained(dataset, backbone, step.provider, counts, fitted, views, run)
 
 
 def _absolute(path: str | Path) -> Path:

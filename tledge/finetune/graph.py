@@ -12,8 +12,8 @@ from typing import Any
 def outline(keras: ModuleType, network: Any) -> dict[str, Any]:
     """Return what there is to know of the cuts of a Keras `network`, plain values.
 
-    `layers` are [name, place] of each layer that has weights, from the input up, without batch normalisation, which
-    belongs to the layer before it; `cuts` are [name, place, shape] of each operation whose output is the only tensor
+    `layers` are [name, place] of each layer that has weights to train, from the input up, without batch normalisation,
+    which belongs to the layer before it; `cuts` are [name, place, shape] of each operation whose output is the only tensor
     that anything above it reads. Places count operations. `input` is the shape of one sample. A network that calls one
     layer twice has no cuts.
     """
@@ -22,7 +22,7 @@ def outline(keras: ModuleType, network: Any) -> dict[str, Any]:
     weighted = [
         [each.name, place]
         for place, each in enumerate(operations)
-        if getattr(each, "weights", None) and not isinstance(each, norm)
+        if getattr(each, "trainable_weights", None) and not isinstance(each, norm)
     ]
     return {"layers": weighted, "cuts": _cuts(network, operations), "input": list(network.inputs[0].shape[1:])}
 

@@ -59,7 +59,10 @@ class FineTuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """How one epoch went: means over it; `validation_accuracy` is None where no rows were held out."""
+    """How one epoch went: means over it; `validation_accuracy` is None where no rows were held out.
+
+    `seconds` counts from the start of the training.
+    """
 
     number: int
     epochs: int

@@ -21,6 +21,7 @@ from tledge.schema import BackboneOptions, PreprocessSpec, VectorSpec
 DEFAULT_SIZE = 224
 _SCALING = frozenset({"Rescaling", "Normalization"})
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's "L"
+_MIXINGS = "luma", "channel_order"  # names of layers in front that are no part of what is learnt
 
 
 def taking_pictures(
@@ -113,15 +114,19 @@ def _taking_rgb(keras: ModuleType, inner: Any, shape: tuple[int, ...], options: 
     height, width, channels = _sides(shape)
     front = []
     if channels == 1:
-        front.append(_mixing(keras, "luma", [[share] for share in _LUMA]))
+        front.append(_mixing(keras, _MIXINGS[0], [[share] for share in _LUMA]))
     elif options.channel_order == "bgr":
-        front.append(_mixing(keras, "channel_order", [[0, 0, 1], [0, 1, 0], [1, 0, 0]]))
+        front.append(_mixing(keras, _MIXINGS[1], [[0, 0, 1], [0, 1, 0], [1, 0, 0]]))
     if len(shape) != 3:
         front.append(keras.layers.Reshape(shape, name="rows"))
     if not front:
         return inner
     whole = keras.Sequential([keras.Input((height, width, 3)), *front, inner], name=inner.name)
-    return flatten(keras, whole, (height, width, 3)).network
+    network = flatten(keras, whole, (height, width, 3)).network
+    for layer in network.layers:
+        if layer.name in _MIXINGS:
+            layer.trainable = False
+    return network
 
 
 def _mixing(keras: ModuleType, name: str, matrix: list[list[float]]) -> Any:
