@@ -13,9 +13,9 @@ def outline(keras: ModuleType, network: Any) -> dict[str, Any]:
     """Return what there is to know of the cuts of a Keras `network`, plain values.
 
     `layers` are [name, place] of each layer that has weights to train, from the input up, without batch normalisation,
-    which belongs to the layer before it; `cuts` are [name, place, shape] of each operation whose output is the only tensor
-    that anything above it reads. Places count operations. `input` is the shape of one sample. A network that calls one
-    layer twice has no cuts.
+    which belongs to the layer before it; `cuts` are [name, place, shape] of each operation whose output is the only
+    tensor that anything above it reads. Places count operations. `input` is the shape of one sample. A network that
+    calls one layer twice has no cuts.
     """
     operations = _operations(network)
     norm = keras.layers.BatchNormalization
