@@ -1,4 +1,4 @@
-"""Claim: a frozen efficientnet_lite0 with a linear head reaches 0.86 on ELPV, and 0.89 on five kinds of flowers.
+"""Claim: a frozen efficientnet_lite0 reaches 0.86 on ELPV, with either head, and 0.89 on five kinds of flowers.
 
     python -m benchmarks.accuracy [--flowers DIR] [--json]
 
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import datasets, measure, processes, script
 
 ELPV_BAR, FLOWERS_BAR = 0.86, 0.89
-SEEDS = 5
+SEEDS, HEADS = 5, ("linear", "svm")
 
 
 def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -26,13 +26,19 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with processes.workspace() as folder:
         cache = processes.new_cache(folder)
         pictures = datasets.elpv(folder / "elpv")
-        found = [_accuracy(cache, pictures, "--test-fraction", "0.25", "--seed", str(seed)) for seed in range(SEEDS)]
-        text = f"ELPV, accuracy of {processes.BACKBONE} frozen, mean of {SEEDS} stratified 75/25 splits: at least "
-        yield measure.claim(text + f"{ELPV_BAR}", measure.spread(found, statistics.fmean), at_least=ELPV_BAR)
+        for head in HEADS:
+            yield _elpv(cache, pictures, head)
         if arguments.flowers:
             accuracy = _accuracy(cache, arguments.flowers.resolve())
             text = f"flowers, accuracy of {processes.BACKBONE} frozen, train and val as given: at least {FLOWERS_BAR}"
             yield measure.claim(text, (accuracy,) * 3, at_least=FLOWERS_BAR)
+
+
+def _elpv(cache: Path, pictures: Path, head: str) -> dict[str, Any]:
+    options = ("--head", head, "--test-fraction", "0.25", "--seed")
+    found = [_accuracy(cache, pictures, *options, str(seed)) for seed in range(SEEDS)]
+    text = f"ELPV, accuracy of {processes.BACKBONE} frozen, head {head}, mean of {SEEDS} stratified 75/25 splits"
+    return measure.claim(f"{text}: at least {ELPV_BAR}", measure.spread(found, statistics.fmean), at_least=ELPV_BAR)
 
 
 def _accuracy(cache: Path, pictures: Path, *options: str) -> float:
