@@ -80,7 +80,9 @@ def new_cache(folder: Path) -> Path:
     converted = run(python(_CONVERT, BACKBONE), places.cache_dir().resolve()).output.splitlines()[-1]
     cache = Path(tempfile.mkdtemp(prefix="cache-", dir=folder))
     (cache / "backbones").mkdir()
-    shutil.copy(converted, cache / "backbones")
+    stem = Path(converted).name.rpartition("-")[0]
+    for kept in Path(converted).parent.glob(f"{stem}-*"):  # the graph, and the facts beside it
+        shutil.copy(kept, cache / "backbones")
     return cache
 
 
