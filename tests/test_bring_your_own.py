@@ -80,6 +80,12 @@ def test_every_command_takes_a_model_of_vectors(vector_run: TrainResult, vectors
     assert [each.path for each in tledge.Predictor(exported.model)(rows)] == ["", ""]
 
 
+def test_without_a_backbone_there_is_nothing_to_tune(vectors: Path, tmp_path: Path) -> None:
+    with pytest.raises(TledgeError, match="needs a backbone"):
+        tledge.train(vectors, tmp_path / "run", unfreeze="2")
+    assert not any(tmp_path.iterdir())
+
+
 def test_folds_test_every_sample_once(vector_run: TrainResult) -> None:
     folds = vector_run.cross_validation
     assert folds and (folds.folds, folds.samples, len(folds.accuracies)) == (4, 240, 4)

@@ -58,8 +58,12 @@ def tune(
     """Fine-tune `backbone` on the training samples of `dataset` and their views; leave the files in `folder`.
 
     `features` are what the frozen backbone gives; the new head starts where one fitted to them ends. Validation samples
-    are looked at only. Raises OutputError when the disk has no room for the activations.
+    are looked at only. Raises OutputError when the disk has no room for them, TledgeError without a backbone.
     """
+    if backbone.name == pipeline.NO_BACKBONE:
+        raise TledgeError(
+            "Fine-tuning needs a backbone, and these vectors go to the head as they are.", "Name a network for them."
+        )
     plan = finetune.plan(
         options.backbone or pipeline.DEFAULT_BACKBONE,
         options.unfreeze,
