@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tledge import keras_process
 from tledge.backbones import conversion, describe, efficientnet_lite, kept_files, load, names
 from tledge.backbones.efficientnet_lite import _VARIANTS, Variant, network, read_weights, untrained
 from tledge.backbones.recipe import preprocess_spec
@@ -309,7 +310,14 @@ def test_only_modules_on_the_list_are_asked_for_a_network(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_converting_process_that_dies_is_reported_with_its_last_words(tmp_path):
-    child = subprocess.CompletedProcess([], -9, stdout="", stderr="first line\nlast line\n")
-    with pytest.raises(BackboneError, match=r"exit code -9: last line\..*memory"):
-        conversion._result(tmp_path, "efficientnet_lite0", child)
+def test_a_process_that_dies_is_reported_with_its_last_words(tmp_path, monkeypatch):
+    words = (
+        "import os, sys\nsys.stderr.write('first line\\nlast line\\n')\nsys.stderr.flush()\nos.kill(os.getpid(), 9)\n"
+    )
+    (tmp_path / "dying.py").write_text(words)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        BackboneError, match=r"The work stopped with exit code -9: last line\..*memory.*have 3 GB"
+    ) as caught:
+        keras_process.run("dying", tmp_path, {}, what="The work", when_killed="have 3 GB free", kind=BackboneError)
+    assert "first line" in caught.value.__notes__[0]

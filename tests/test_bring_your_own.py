@@ -86,6 +86,12 @@ def test_without_a_backbone_there_is_nothing_to_tune(vectors: Path, tmp_path: Pa
     assert not any(tmp_path.iterdir())
 
 
+def test_vectors_have_no_augmented_views(vectors: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Only pictures are augmented"):
+        tledge.train(vectors, tmp_path / "run", augment="flip")
+    assert not any(tmp_path.iterdir())
+
+
 def test_folds_test_every_sample_once(vector_run: TrainResult) -> None:
     folds = vector_run.cross_validation
     assert folds and (folds.folds, folds.samples, len(folds.accuracies)) == (4, 240, 4)
@@ -178,6 +184,8 @@ def test_backbones_are_compared(pictures: Path, network: Path, folder: Path, tmp
 def test_a_comparison_is_refused_before_the_first_is_trained(pictures: Path, network: Path, tmp_path: Path) -> None:
     with pytest.raises(TledgeError, match="no backbone called"):
         tledge.compare(pictures, tmp_path / "both", backbones=[str(network), "resnet5"])
+    with pytest.raises(TledgeError, match="none was named"):
+        tledge.compare(pictures, tmp_path / "both", backbones=[])
     assert not any(tmp_path.iterdir())
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     {"preprocess"},
     {"decode"},
     {"engine", "native"},
-    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions"},
+    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process"},
     {"schema"},
     {"errors"},
 )

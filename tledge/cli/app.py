@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,8 +58,26 @@ def _tledge(
     pass
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"numbers with commas between them are wanted, got '{text}'.") from error
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    widths = _numbers(text)
+    if any(width != int(width) or width < 0 for width in widths):
+        raise typer.BadParameter(f"whole numbers like 1024,512 are wanted (0 for none), got '{text}'.")
+    return tuple(int(width) for width in widths if width)
+
+
+_NOT_TRAINING = {"out", "config", "force", "json", "verbose"}
+
+
 @app.command()
 def train(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
     data: Annotated[Path | None, Data] = None,
     backbone: Annotated[
@@ -100,10 +118,14 @@ def train(
         ),
     ] = None,
     mean: Annotated[
-        str | None,
-        typer.Option(help="What a network of your own subtracts, in 0..255 pixel units: 127.5 or 123.7,116.3,103.5."),
+        Any,
+        typer.Option(
+            parser=_numbers,
+            metavar="NUMBERS",
+            help="What a network of your own subtracts, in 0..255 pixel units: 127.5 or 123.7,116.3,103.5.",
+        ),
     ] = None,
-    std: Annotated[str | None, typer.Option(help="What it divides by then.")] = None,
+    std: Annotated[Any, typer.Option(parser=_numbers, metavar="NUMBERS", help="What it divides by then.")] = None,
     channel_order: Annotated[
         str | None, typer.Option(help="The order of channels it was trained on: rgb or bgr.")
     ] = None,
@@ -122,7 +144,9 @@ def train(
         typer.Option(help="balanced, none, or auto: balanced when classes differ by more than 3 times [none]."),
     ] = None,
     positive: Annotated[str | None, typer.Option(help="The class that a binary head is about.")] = None,
-    hidden: Annotated[str | None, typer.Option(help="Widths of an mlp's layers: 1024,512; 0 for none.")] = None,
+    hidden: Annotated[
+        Any, typer.Option(parser=_widths, metavar="WIDTHS", help="Widths of an mlp's layers: 1024,512; 0 for none.")
+    ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Share of an mlp's units that are left out in training.")
     ] = None,
@@ -139,37 +163,6 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a head on the samples in DATA, and write a run folder with a model, figures and a report."""
-    given = {
-        "data": data,
-        "backbone": backbone,
-        "head": head,
-        "test_data": test_data,
-        "test_fraction": test_fraction,
-        "seed": seed,
-        "group_by": group_by,
-        "folds": folds,
-        "input_size": input_size,
-        "pool": pool,
-        "weights": weights,
-        "feature": feature,
-        "mean": _numbers("--mean", mean),
-        "std": _numbers("--std", std),
-        "channel_order": channel_order,
-        "augment": augment,
-        "views": views,
-        "unfreeze": unfreeze,
-        "train_batch_norm": train_batch_norm,
-        "class_weight": class_weight,
-        "positive": positive,
-        "hidden": _widths(hidden),
-        "dropout": dropout,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "provider": provider,
-        "strict": strict,
-    }
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.compare import compare
@@ -177,37 +170,18 @@ def train(
         from tledge.commands.train import train as command
         from tledge.errors import TledgeError
 
-        arguments = replay(config) if config else {}
-        arguments |= {key: value for key, value in given.items() if value is not None}
+        given = {key: value for key, value in context.params.items() if key not in _NOT_TRAINING and value is not None}
+        arguments = {**(replay(config) if config else {}), **given}
         if "data" not in arguments:
             raise TledgeError("Data must be named, found none.", "Type 'tledge train DATA --out RUN'.")
-        source, names = arguments.pop("data"), arguments.get("backbone") or ""
+        source, names = arguments.pop("data"), (arguments.get("backbone") or "").split(",")
         listening = {"force": force, "on_progress": session.progress, "on_note": session.note}
-        if "," in names:
+        if len(names) > 1:
             arguments.pop("backbone")
-            compared = compare(source, out, backbones=names.split(","), **arguments, **listening)
-            session.show(compared, render.compare)
+            several = [name for name in names if name]
+            session.show(compare(source, out, backbones=several, **arguments, **listening), render.compare)
         else:
             session.show(command(source, out, **arguments, **listening), render.train)
-
-
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Return the numbers in `text`, with commas between them. Typer turns BadParameter into usage, exit 2."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(each) for each in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} takes numbers with commas between them, got '{text}'.") from error
-
-
-def _widths(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    widths = _numbers("--hidden", text) or ()
-    if any(width != int(width) or width < 0 for width in widths):
-        raise typer.BadParameter(f"--hidden takes whole numbers like 1024,512 (0 for none), got '{text}'.")
-    return tuple(int(width) for width in widths if width)
 
 
 @app.command()

@@ -35,6 +35,8 @@ def compare(
     where that can be known; runs that were complete when a later one failed stay in `out`.
     """
     names = list(dict.fromkeys(backbones))
+    if not names:
+        raise TledgeError("A comparison needs backbones, none was named.", "Use --backbone a,b, for instance.")
     folders = _folders(places.at(out), names)
     target = places.at(out) / COMPARISON
     for name, folder in folders.items():

@@ -79,16 +79,18 @@ def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: C
     value = dataset.train[0].value
     vectors = value is not None and value.ndim == 1
     name = options.backbone or (NO_BACKBONE if vectors else DEFAULT_BACKBONE)
+    if options.augment is not None and vectors:
+        raise DataError("Only pictures are augmented; these samples are vectors.", "Leave --augment away.")
     if name == NO_BACKBONE:
         if not vectors:
             raise DataError("Only vectors go without a backbone; these samples are pictures.", "Name a backbone.")
         return backbones.identity(len(value), cache)
     chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
-    _check_fit(chosen, value, vectors)
+    _check_fit(chosen, value, vectors, options.augment is not None)
     return chosen
 
 
-def _check_fit(backbone: Backbone, value: np.ndarray | None, vectors: bool) -> None:
+def _check_fit(backbone: Backbone, value: np.ndarray | None, vectors: bool, augmented: bool) -> None:
     spec = backbone.preprocess
     if not isinstance(spec, VectorSpec):
         if vectors:
@@ -101,6 +103,10 @@ def _check_fit(backbone: Backbone, value: np.ndarray | None, vectors: bool) -> N
         raise DataError(
             f"Backbone {backbone.name} takes vectors of {spec.length} numbers; the data holds {found}.",
             "Use the data that it was made for, or another backbone.",
+        )
+    elif augmented:
+        raise DataError(
+            f"Only pictures are augmented; backbone {backbone.name} takes vectors.", "Leave --augment away."
         )
 
 

@@ -31,13 +31,6 @@ def from_input(keras: ModuleType, network: Any, spec: InputSpec) -> Any:
     return keras.Model(raw, network(normalised), name=f"{network.name}_from_{spec.kind}")
 
 
-def with_head(keras: ModuleType, network: Any, spec: InputSpec, head: Any, several: bool) -> Any:
-    """Return the whole as one Keras model: pixels 0..255 or vectors → probabilities."""
-    front = from_input(keras, network, spec)
-    last = keras.layers.Activation("sigmoid" if several else "softmax", name="probabilities")
-    return keras.Model(front.input, last(head(front.output)), name=f"{network.name}_tuned")
-
-
 def with_layers(
     keras: ModuleType, network: Any, spec: InputSpec, layers: list[tuple[np.ndarray, np.ndarray]], activation: str
 ) -> Any:

@@ -15,22 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from tledge import keras_process
 from tledge.backbones.from_keras.convert import import_keras
-from tledge.errors import TledgeError
 from tledge.heads.calibration import log_loss
-from tledge.heads.training import ERROR_FILE, LAYERS_FILE, ORDER_FILE, RESULT_FILE, SEEN_FILE, Recipe
+from tledge.heads.training import LAYERS_FILE, RESULT_FILE, SEEN_FILE, Recipe
 
 _ROWS_TO_JUDGE = 1024
 _LEAST_GAIN = 1e-3  # nats: less is not worth another round of patience
 
 
-def main(folder: str) -> None:
-    """Follow the order in `folder`; leave layers and facts there, or ERROR_FILE for a TledgeError."""
-    place = Path(folder)
-    try:
-        _train(import_keras(), place, Recipe(**json.loads((place / ORDER_FILE).read_text())))
-    except TledgeError as error:
-        (place / ERROR_FILE).write_text(json.dumps({"message": error.message, "hint": error.hint}))
+def work(folder: Path, **recipe: Any) -> None:
+    """Train what the order, a Recipe, says; leave layers and facts in `folder`."""
+    _train(import_keras(), folder, Recipe(**recipe))
 
 
 def _train(keras: ModuleType, folder: Path, recipe: Recipe) -> None:
@@ -132,4 +128,4 @@ def _logits(network: Any, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    keras_process.follow(sys.argv[1], work)

@@ -1,30 +1,24 @@
 """Train dense layers in Keras, in a process of its own, and bring back what they learnt.
 
-As in conversion.py, the gigabyte and the log lines of TensorFlow end with that process. Arrays go there and back as
+Arrays go there and back as
 .npy files in a temporary folder.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tledge import places
-from tledge.backbones.conversion import environment
+from tledge import keras_process, places
 from tledge.errors import TledgeError
 from tledge.heads.dense import Layer
 
-ORDER_FILE, RESULT_FILE, ERROR_FILE = "order.json", "result.json", "error.json"
-LAYERS_FILE, SEEN_FILE = "layers.npz", "seen.npy"
+RESULT_FILE, LAYERS_FILE, SEEN_FILE = "result.json", "layers.npz", "seen.npy"
 PROGRAM = "tledge.heads.keras_training"
-# Sums that threads share are then added up in one order.
-_SETTINGS = {"TF_DETERMINISTIC_OPS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +72,19 @@ def train_apart(recipe: Recipe, fitted: Rows, judged: Rows | None = None) -> Tra
     with TemporaryDirectory(prefix="tledge-") as name:
         folder = Path(name)
         with places.writing(folder):
-            _write(folder, recipe, fitted, judged)
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", PROGRAM, name],
-            env={**environment(), **_SETTINGS},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
+            _write(folder, fitted, judged)
+        keras_process.run(
+            PROGRAM,
+            folder,
+            asdict(recipe),
+            what="Training the head",
+            when_killed="use fewer --hidden units, or have more memory free",
+            kind=TledgeError,
         )
-        return _result(folder, child)
+        return _result(folder)
 
 
-def _write(folder: Path, recipe: Recipe, fitted: Rows, judged: Rows | None) -> None:
-    (folder / ORDER_FILE).write_text(json.dumps(asdict(recipe)))
+def _write(folder: Path, fitted: Rows, judged: Rows | None) -> None:
     for prefix, rows in (("fitted", fitted), ("judged", judged)):
         if rows is not None:
             np.save(folder / f"{prefix}_x.npy", rows.x)
@@ -99,12 +92,8 @@ def _write(folder: Path, recipe: Recipe, fitted: Rows, judged: Rows | None) -> N
             np.save(folder / f"{prefix}_weights.npy", rows.weights)
 
 
-def _result(folder: Path, child: subprocess.CompletedProcess[str]) -> Trained:
-    refusal, result, seen = folder / ERROR_FILE, folder / RESULT_FILE, folder / SEEN_FILE
-    if refusal.exists():
-        raise TledgeError(**json.loads(refusal.read_text()))
-    if child.returncode != 0 or not result.exists():
-        raise _death(child)
+def _result(folder: Path) -> Trained:
+    result, seen = folder / RESULT_FILE, folder / SEEN_FILE
     with np.load(folder / LAYERS_FILE) as stored:
         arrays = [stored[name] for name in stored.files]
     if not all(np.isfinite(array).all() for array in arrays):
@@ -114,15 +103,3 @@ def _result(folder: Path, child: subprocess.CompletedProcess[str]) -> Trained:
         )
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     return Trained(layers, json.loads(result.read_text())["epochs"], np.load(seen) if seen.exists() else None)
-
-
-def _death(child: subprocess.CompletedProcess[str]) -> TledgeError:
-    last_line = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    killed = "It was killed, mostly because memory ran out: use fewer --hidden units, or have more memory free."
-    untested = "These versions of tensorflow and keras may not go together: try others."
-    error = TledgeError(
-        f"Training the head stopped with exit code {child.returncode}: {last_line}.",
-        killed if child.returncode < 0 else untested,
-    )
-    error.add_note(child.stderr)
-    return error

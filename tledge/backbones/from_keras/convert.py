@@ -19,15 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones.conversion import (
-    ERROR_FILE,
-    FACTS_FILE,
-    MODEL_FILE,
-    NETWORKS,
-    ORDER_FILE,
-    REVISION,
-    Converted,
-)
+from tledge import keras_process
+from tledge.backbones.conversion import FACTS_FILE, MODEL_FILE, NETWORKS, REVISION
 from tledge.backbones.from_keras.agreement import check_agreement
 from tledge.backbones.passes.dense_maps import convolve_dense_maps
 from tledge.backbones.passes.drop_reshapes import drop_reshapes
@@ -36,7 +29,7 @@ from tledge.backbones.passes.names import rename
 from tledge.backbones.passes.paddings import settle_paddings
 from tledge.backbones.passes.sink_transposes import sink_transposes
 from tledge.backbones.passes.transpose_first import transpose_first
-from tledge.errors import MissingExtra, TledgeError
+from tledge.errors import MissingExtra
 from tledge.schema import InputSpec, VectorSpec
 
 OPSET, IR_VERSION = 17, 8  # read by onnxruntime 1.12 and later, hence by JetPack's older builds
@@ -150,25 +143,26 @@ def _finish(model: Any, network: Any) -> None:
     model.producer_name, model.producer_version, model.doc_string = "tledge", str(REVISION), ""
 
 
-def main(folder: str) -> None:
-    """Follow ORDER_FILE in `folder`; leave MODEL_FILE and FACTS_FILE there, or ERROR_FILE for a TledgeError."""
-    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
-    try:
-        converted = _follow(**json.loads(Path(folder, ORDER_FILE).read_text()))
-    except TledgeError as error:
-        Path(folder, ERROR_FILE).write_text(json.dumps({"message": error.message, "hint": error.hint}))
-        return
-    Path(folder, FACTS_FILE).write_text(json.dumps(converted.facts))
-    Path(folder, MODEL_FILE).write_bytes(converted.data)
-
-
-def _follow(module: str, arguments: dict[str, Any]) -> Converted:
+def build(module: str, arguments: dict[str, Any]) -> tuple[Any, InputSpec, dict[str, Any]]:
+    """Return what `network(keras, **arguments)` of `module` gives, which must be one of NETWORKS."""
     if module not in NETWORKS:
         raise ValueError(f"{module} is not among {', '.join(NETWORKS)}")
-    network, spec, facts = import_module(module).network(import_keras(), **arguments)
-    (output,) = network.outputs
-    return Converted(convert(network, spec), {**facts, "dimension": output.shape[-1], "preprocess": asdict(spec)})
+    socket.setdefaulttimeout(_DOWNLOAD_SECONDS)
+    return import_module(module).network(import_keras(), **arguments)
+
+
+def leave(folder: Path, network: Any, spec: InputSpec, facts: dict[str, Any]) -> None:
+    """Convert `network` into MODEL_FILE in `folder`, and write FACTS_FILE beside it, as Converted says."""
+    data = convert(network, spec)
+    facts = {**facts, "dimension": network.outputs[0].shape[-1], "preprocess": asdict(spec)}
+    (folder / FACTS_FILE).write_text(json.dumps(facts))
+    (folder / MODEL_FILE).write_bytes(data)
+
+
+def work(folder: Path, module: str, arguments: dict[str, Any]) -> None:
+    """Convert the network that the order names."""
+    leave(folder, *build(module, arguments))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    keras_process.follow(sys.argv[1], work)
