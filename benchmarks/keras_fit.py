@@ -2,8 +2,8 @@
 
     python keras_fit.py SPLIT BACKBONE LAYER EPOCHS SEED OUT
 
-SPLIT holds train/ and test/ with a folder per class. Layers from the first whose name begins with LAYER train, save for
-batch normalisation; optimizer, rate, loss and dropout are those of tledge.finetune. Prints {"accuracy"}, saves OUT.
+SPLIT holds train/ and test/ with a folder per class. Layers from the first whose name begins with LAYER train; batch
+normalisation, optimizer, rate, loss and dropout are as in tledge.finetune. Prints {"accuracy"}, saves OUT.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ def main(split: str, backbone: str, layer: str, epochs: str, seed: str, out: str
     base, spec, _ = network(keras, backbone, size)
     first = next(place for place, each in enumerate(base.layers) if each.name.startswith(layer))
     for place, each in enumerate(base.layers):
-        each.trainable = place >= first and not isinstance(each, keras.layers.BatchNormalization)
+        each.trainable = place >= first
     train = _pictures(split, "train", size, options, shuffle=True)
     test = _pictures(split, "test", size, options, shuffle=False)
     image = keras.Input((size, size, 3))
     scaled = keras.layers.Normalization(mean=spec.mean, variance=[each**2 for each in spec.std])(image)
-    kept = keras.layers.Dropout(options["dropout"])(base(scaled))
-    model = keras.Model(image, keras.layers.Dense(2)(kept))
+    head = keras.layers.Dense(2)
+    kept = keras.layers.Dropout(options["dropout"])(training.with_still_batch_norm(keras, base)(scaled))
+    model = keras.Model(image, head(kept))
     optimizer = training.optimizer(keras, options, len(train) * options["epochs"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options["label_smoothing"])
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
     model.fit(train, epochs=options["epochs"], verbose=0)
     _, accuracy = model.evaluate(test, verbose=0)
-    model.save(out)
+    keras.Model(image, head(base(scaled))).save(out)
     print(json.dumps({"accuracy": accuracy}))
 
 

@@ -249,13 +249,12 @@ def test_batch_normalisation_kept_its_statistics_and_the_trunk_its_weights(tuned
     before, _, _ = keras_file.network(keras, **plan.source.arguments)
     after = keras.models.load_model(tuned.keras).get_layer(before.name)
     changed = {
-        layer.name
-        for layer in before.layers
-        if any(
-            (a != b).any() for a, b in zip(layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True)
-        )
+        one.path
+        for one, other in zip(before.weights, after.weights, strict=True)
+        if (np.asarray(one) != np.asarray(other)).any()
     }
-    assert changed == set(plan.layers)
+    assert {path.split("/")[0] for path in changed} == {*plan.layers, "block10_norm"}
+    assert {path for path in changed if "norm" in path} == {"block10_norm/gamma", "block10_norm/beta"}
 
 
 def test_a_process_that_dies_leaves_its_last_words(plan, activations, pictures, tmp_path):
@@ -331,7 +330,24 @@ def test_batch_normalisation_trains_when_asked(keras, rows):
         for asked in (False, True)
     )
     assert not np.asarray(still.moving_mean).any()
+    assert (np.asarray(still.gamma) != 1).all()
     assert np.asarray(moving.moving_mean).all()
+
+
+def test_batch_normalisation_is_found_in_networks_within_networks(keras, rows):
+    layers, (x, targets) = keras.layers, rows
+    chain = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.5)])
+    within = keras.Input((8,))
+    graph_of_layers = keras.Model(within, layers.ReLU()(layers.BatchNormalization()(within)))
+    row = keras.Input((6,))
+    tail = keras.Model(row, graph_of_layers(chain(row)))
+    lines: list[dict] = []
+    training.fit(keras, tail, x, order(targets), options(epochs=1), lines.append)
+    norms = [each for part in (chain, graph_of_layers) for each in part.layers if hasattr(each, "moving_mean")]
+    assert len(norms) == 2
+    for norm in norms:
+        assert not np.asarray(norm.moving_mean).any()
+        assert (np.asarray(norm.gamma) != 1).any()
 
 
 def test_head_starts_where_it_is_told(keras, rows):

@@ -137,7 +137,7 @@ def train(
         str | None, typer.Option(help="Fine-tune the backbone: its top N layers, from LAYER up, or all.")
     ] = None,
     train_batch_norm: Annotated[
-        bool | None, typer.Option("--train-batch-norm", help="Fine-tune batch normalisation too.")
+        bool | None, typer.Option("--train-batch-norm", help="Fine-tune the statistics of batch normalisation too.")
     ] = None,
     class_weight: Annotated[
         str | None,

@@ -57,8 +57,8 @@ def fit(
 
     `arrays` are those of tune.ROWS_FILE, `options` the fields of FineTuneOptions. `say` is told of every epoch.
     """
-    _settle_batch_norm(keras, tail, options["train_batch_norm"])
-    head, model = _with_new_head(keras, tail, arrays, options)
+    trained = tail if options["train_batch_norm"] else with_still_batch_norm(keras, tail)
+    head, model = _with_new_head(keras, trained, arrays, options)
     shown = _views(arrays["pictures"], np.flatnonzero(~arrays["validation"]), options["seed"])
     train = _batches(keras, rows, arrays, tail.input.shape[1:], options["batch_size"], shown)
     held_out = np.flatnonzero(arrays["validation"])
@@ -80,13 +80,25 @@ def fit(
 # ── What is trained ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _settle_batch_norm(keras: ModuleType, tail: Any, trains: bool) -> None:
-    """Let batch normalisation train, or keep its statistics and weights: in Keras the two go together."""
-    for layer in tail.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = trains
-        elif isinstance(layer, keras.Model):
-            _settle_batch_norm(keras, layer, trains)
+def with_still_batch_norm(keras: ModuleType, network: Any) -> Any:
+    """Return `network` over the same layers, its batch normalisation in inference mode: weights train, statistics not.
+
+    In Keras, a layer that is not `trainable` keeps its weights too, `training=False` is overruled when the network that
+    holds the layer trains, and given to the whole network it would switch dropout off.
+    """
+
+    class InInferenceMode(keras.layers.Layer):
+        def __init__(self, layer: Any) -> None:
+            super().__init__(name=f"{layer.name}_in_inference_mode")
+            self.layer = layer
+
+        def call(self, tensor: Any, mask: Any = None) -> Any:
+            return self.layer(tensor, training=False, mask=mask)
+
+    def settled(layer: Any) -> Any:
+        return InInferenceMode(layer) if isinstance(layer, keras.layers.BatchNormalization) else layer
+
+    return keras.models.clone_model(network, clone_function=settled, recursive=True)
 
 
 def _with_new_head(
