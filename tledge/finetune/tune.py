@@ -29,7 +29,8 @@ class FineTuneOptions:
     An epoch shows every picture once, in one of its views. `learning_rate` is the peak of one cycle: up over the first
     part of the steps, down along a cosine to nothing. `optimizer` None is AdamW, adam too; sgd has momentum.
     `weight_decay` spares biases and normalisation, `dropout` is that before the head. Batch normalisation stays in
-    inference mode, its scales and shifts train but its statistics do not, unless `train_batch_norm`. Equal options give equal results on the same machine.
+    inference mode, its scales and shifts train but its statistics do not, unless `train_batch_norm`. Equal options give
+    equal results on the same machine.
     """
 
     epochs: int = 8
