@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -166,12 +166,13 @@ def _tuned(step: _Step, folder: Path) -> Trained:
         dataset, step.features, step.backbone, order.options, step.provider, clock, step.cache, folder
     )
     backbone = run.network.backbone
+    held_out = replace(dataset, train=())  # what it was trained on is of no more use
     with clock.stage("extract"):
         _, features = pipeline.extract_all(
-            dataset, backbone, step.cache, clock, provider=step.provider, strict=order.options.strict
+            held_out, backbone, step.cache, clock, provider=step.provider, strict=order.options.strict
         )
     with clock.stage("fit"):
-        _, val_part, tested = pipeline.split(features, dataset)
+        _, val_part, tested = pipeline.split(features, held_out)
         head = run.head(dataset, val_part)
         rows, scores = pipeline.score(head, tested, dataset)
         val_scores = pipeline.score(head, val_part, dataset)[1] if val_part.samples else None
