@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format bench clean
+.PHONY: install demo test lint format bench sanitize clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,20 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The kernels' tests, on a build that checks every access to memory and all that C++ leaves undefined.
+SANITIZED := build/sanitized/_kernels.so
+FLAGS := -std=c++17 -O1 -g -ffp-contract=off -fPIC -shared -fvisibility=hidden -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+sanitize: install
+	mkdir -p $(dir $(SANITIZED))
+	nanobind=$$($(BIN)/python -c 'import nanobind, pathlib; print(pathlib.Path(nanobind.__file__).parent)') && \
+	python=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') && \
+	$(CXX) $(FLAGS) -I$$python -I$$nanobind/include -I$$nanobind/ext/robin_map/include \
+		kernels/*.cpp $$nanobind/src/nb_combined.cpp -o $(SANITIZED)
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python tests/with_kernels.py $(SANITIZED) tests/test_kernels*.py
 
 clean:
 	rm -rf $(VENV) build dist demo

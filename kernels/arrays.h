@@ -5,6 +5,7 @@
 #include <nanobind/ndarray.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 namespace tledge {
@@ -50,6 +51,39 @@ inline void check_size(const char* name, const AnyArray& array) {
             refuse_value(std::string(name) + " is too large: " + shape_of(array) + ".");
     }
 }
+
+// ── Numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+constexpr nanobind::dlpack::dtype kHalf{uint8_t(nanobind::dlpack::dtype_code::Float), 16, 1};
+constexpr size_t kAny = 0;  // in a shape: any length from 1 up
+
+inline void check_dtype(const char* name, const AnyArray& array, nanobind::dlpack::dtype wanted, const char* called) {
+    if (array.dtype() != wanted) refuse_type(std::string(name) + " must be a " + called + " array.");
+}
+
+inline void check_shape(const char* name, const AnyArray& array, std::initializer_list<size_t> wanted) {
+    bool fits = array.ndim() == wanted.size();
+    std::string text;
+    size_t axis = 0;
+    for (const size_t length : wanted) {
+        text += (axis ? ", " : "") + (length == kAny ? std::string("any") : std::to_string(length));
+        fits = fits && (length == kAny || array.shape(axis) == length);
+        ++axis;
+    }
+    if (!fits)
+        refuse_type(std::string(name) + " must have shape [" + text + "], found " + shape_of(array) + ".");
+    for (axis = 0; axis < array.ndim(); ++axis)
+        if (array.shape(axis) == 0)
+            refuse_value(std::string(name) + " must not be empty, found " + shape_of(array) + ".");
+}
+
+inline void check_contiguous(const char* name, const AnyArray& array) {
+    int64_t step = 1;
+    for (size_t axis = array.ndim(); axis-- > 0; step *= int64_t(array.shape(axis)))
+        if (!steps(array, axis, step)) refuse_type(std::string(name) + " must be C-contiguous.");
+}
+
+// ── Pictures ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // A picture to read: uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous.
 inline Picture<const uint8_t> picture_in(const char* name, const AnyArray& array) {

@@ -25,6 +25,12 @@ inline bool always() {
 inline bool has_avx2() {
     return __builtin_cpu_supports("avx2");
 }
+inline bool has_avx2_fma_f16c() {
+    return has_avx2() && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+inline bool has_avx512f() {
+    return __builtin_cpu_supports("avx512f");
+}
 inline bool has_avx512bw() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
 }

@@ -14,7 +14,7 @@ import pytest
 
 from tledge import heads
 from tledge.errors import DataError, TledgeError
-from tledge.heads import folds, losses, metrics, regression
+from tledge.heads import folds, metrics, regression
 from tledge.heads.calibration import softmax
 from tledge.heads.lbfgs import minimize
 from tledge.schema import Features, HeadOptions, Sample
@@ -90,21 +90,6 @@ def optimum(x: np.ndarray, labels: np.ndarray, classes: int, l2: float) -> np.nd
 
 
 # ── The fit ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_gradient_is_the_slope_of_the_loss():
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(0, 2, (3, 2, 11)), rng.integers(0, 3, 11)
-    share = rng.uniform(0, 1, (2, 11)) * (rng.uniform(0, 1, (2, 11)) < 0.8)
-
-    def loss(values: np.ndarray) -> float:
-        return losses.error_of(values.copy(), labels, share)
-
-    gradient = logits.copy()
-    losses.error_of(gradient, labels, share)
-    step = 1e-6 * np.eye(logits.size).reshape(-1, *logits.shape)
-    slopes = [(loss(logits + each) - loss(logits - each)) / 2e-6 for each in step]
-    np.testing.assert_allclose(gradient.ravel(), slopes, atol=1e-8)
 
 
 @pytest.mark.parametrize(

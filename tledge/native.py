@@ -10,7 +10,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,13 +23,13 @@ except ImportError as error:
     _kernels = None
     if os.environ.get("TLEDGE_KERNELS") != "reference":
         warnings.warn(
-            f"tledge runs without its compiled kernels ({error}): the NumPy reference gives the same pixels, slowly.",
+            f"tledge runs without its compiled kernels ({error}): the NumPy reference gives the same results, slowly.",
             RuntimeWarning,
             stacklevel=2,
         )
 
 
-KERNELS = ("resize",)
+KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad")
 
 
 class Variant(NamedTuple):
@@ -56,6 +56,33 @@ def resize(
     implementation("resize")(image, out, box, interpolation)
 
 
+def softmax_loss_grad(
+    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+) -> float:
+    """Return the loss of softmax regression and add its derivative by `weights` to `gradient`, in one pass over `x`.
+
+    The loss is Σ share · −log p(label | x) over rows and folds. Folds are models of their own over the same rows:
+    `weights` is float32 [classes · folds, d + 1], row c · folds + f that of class c in fold f, the bias last;
+    `gradient` is float64 of the same shape. `x` is float32 or float16 [n, d], `labels` int32 [n], all C-contiguous;
+    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows. The interpreter's
+    lock is released meanwhile; equal arguments give equal bits in one variant.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Formula and source: `tledge.reference`.
+    """
+    return implementation("softmax_loss_grad")(x, weights, labels, shares, gradient)
+
+
+def sigmoid_loss_grad(
+    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+) -> float:
+    """Return the loss of logistic regression, a sigmoid for each class, and add its derivative to `gradient`.
+
+    `targets` is bool [n, classes] and `shares` float32 [classes, folds, n]; all else is as in `softmax_loss_grad`.
+    """
+    return implementation("sigmoid_loss_grad")(x, weights, targets, shares, gradient)
+
+
 def variants(kernel: str) -> tuple[Variant, ...]:
     """Return the variants of `kernel` that this build holds, the fastest first; the NumPy reference is the last."""
     compiled = () if _kernels is None else _kernels.VARIANTS.get(kernel, ())
@@ -63,7 +90,7 @@ def variants(kernel: str) -> tuple[Variant, ...]:
 
 
 @functools.cache
-def implementation(kernel: str, variant: str | None = None) -> Callable[..., None]:
+def implementation(kernel: str, variant: str | None = None) -> Callable[..., Any]:
     """Return the function that computes `kernel`: in the `variant` named, else in the one that is `chosen`.
 
     Raises TledgeError when that variant is not in this build or needs instructions that this processor lacks.

@@ -13,6 +13,7 @@ import numpy as np
 Box = tuple[float, float, float, float]
 
 _FIXED_POINT = 2.0**22
+_TILE_BYTES = 64 << 20  # of logits in memory at a time
 
 
 def resize(image: np.ndarray, out: np.ndarray, box: Box | None = None, interpolation: str = "bilinear") -> None:
@@ -74,6 +75,78 @@ _FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 }
 
 
+# ── Loss and gradient of linear classifiers ──────────────────────────────────────────────────────────────────────────
+
+
+def softmax_loss_grad(
+    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+) -> float:
+    """Return the loss of softmax regression and add its derivative by `weights` to `gradient`.
+
+    The loss is Σ share · −log p(label | x) over rows and folds. Folds are models of their own over the same rows:
+    `weights` is float32 [classes · folds, d + 1], row c · folds + f that of class c in fold f, the bias last;
+    `gradient` is float64 of the same shape. `x` is float32 or float16 [n, d], `labels` int32 [n], all C-contiguous;
+    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Source: Bishop 2006, Pattern Recognition and Machine Learning, eqs. 4.108 and 4.109. Agrees with the exact result
+    to 4 · eps · √d relative to the largest derivative, eps that of float32.
+    """
+    folds, classes = _check_models(x, weights, shares, gradient, rank=2)
+    _check_vector("labels", labels, np.dtype(np.int32), (len(x),))
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(f"labels must lie in 0..{classes - 1}, found {outside[0]}.")
+    loss = 0.0
+    for rows in _tiles(len(x), len(weights)):
+        part, share, label, each = x[rows].astype(np.float32), shares[:, rows], labels[rows], np.arange(len(x[rows]))
+        logits = (weights[:, :-1] @ part.T + weights[:, -1:]).reshape(classes, folds, -1)
+        logits -= logits.max(axis=0)
+        truth = logits[label, :, each].T
+        np.exp(logits, out=logits)
+        total = logits.sum(axis=0)
+        loss += float((share * (np.log(total) - truth)).sum(dtype=np.float64))
+        logits *= share / total
+        logits[label, :, each] -= share.T
+        _add_gradient(logits, part, gradient)
+    return loss
+
+
+def sigmoid_loss_grad(
+    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+) -> float:
+    """Return the loss of logistic regression, a sigmoid for each class, and add its derivative to `gradient`.
+
+    The loss is Σ share · −log p(target | x) over rows, classes and folds. `targets` is bool [n, classes] and `shares`
+    float32 [classes, folds, n]; all else is as in `softmax_loss_grad`. Source: Bishop 2006, eqs. 4.90 and 4.91, in the
+    form that cannot overflow: −log p = max(z, 0) − z·y + log(1 + e^−|z|).
+    """
+    folds, classes = _check_models(x, weights, shares, gradient, rank=3)
+    _check_vector("targets", targets, np.dtype(bool), (len(x), classes))
+    loss = 0.0
+    for rows in _tiles(len(x), len(weights)):
+        part, share = x[rows].astype(np.float32), shares[..., rows]
+        logits = (weights[:, :-1] @ part.T + weights[:, -1:]).reshape(classes, folds, -1)
+        wanted = targets[rows].T[:, None].astype(np.float32)
+        faded = np.exp(-np.abs(logits))
+        each = np.maximum(logits, 0) - logits * wanted + np.log1p(faded)
+        loss += float((share * each).sum(dtype=np.float64))
+        likely = np.where(logits >= 0, 1, faded) / (1 + faded)
+        _add_gradient(share * (likely - wanted), part, gradient)
+    return loss
+
+
+def _tiles(count: int, columns: int) -> list[slice]:
+    size = max(1, _TILE_BYTES // (4 * columns))
+    return [slice(first, first + size) for first in range(0, count, size)]
+
+
+def _add_gradient(error: np.ndarray, x: np.ndarray, gradient: np.ndarray) -> None:
+    flat = error.reshape(len(gradient), -1)
+    gradient[:, :-1] += flat @ x
+    gradient[:, -1] += flat.sum(axis=1)
+
+
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -95,6 +168,48 @@ def _check_arrays(image: np.ndarray, out: np.ndarray) -> None:
         raise TypeError("out must be contiguous within each row.")
     if np.may_share_memory(image, out):
         raise ValueError("image and out must not overlap.")
+
+
+def _check_models(
+    x: np.ndarray, weights: np.ndarray, shares: np.ndarray, gradient: np.ndarray, rank: int
+) -> tuple[int, int]:
+    """Return the numbers of folds and classes."""
+    half = getattr(x, "dtype", None) == np.float16
+    _check_vector("x", x, np.dtype(np.float16 if half else np.float32), (None, None))
+    _check_dtype("shares", shares, np.dtype(np.float32))
+    _check_shape("shares", shares, (*(None,) * (rank - 1), len(x)))
+    if any(step < 0 for step in shares.strides) or shares.strides[-1] != shares.itemsize:
+        raise TypeError("shares must be contiguous along its last axis, the rows.")
+    folds = shares.shape[-2]
+    _check_dtype("weights", weights, np.dtype(np.float32))
+    _check_shape("weights", weights, (None if rank == 2 else shares.shape[0] * folds, x.shape[1] + 1))
+    if len(weights) % folds:
+        raise TypeError(f"weights must have a row for each class and fold, found {list(weights.shape)}.")
+    _check_vector("weights", weights, np.dtype(np.float32), weights.shape)
+    _check_vector("gradient", gradient, np.dtype(np.float64), weights.shape)
+    if not gradient.flags.writeable:
+        raise TypeError("gradient must be writeable.")
+    return folds, len(weights) // folds
+
+
+def _check_vector(name: str, array: np.ndarray, dtype: np.dtype, shape: tuple[int | None, ...]) -> None:
+    _check_dtype(name, array, dtype)
+    _check_shape(name, array, shape)
+    if not array.flags.c_contiguous:
+        raise TypeError(f"{name} must be C-contiguous.")
+
+
+def _check_dtype(name: str, array: np.ndarray, dtype: np.dtype) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        raise TypeError(f"{name} must be a {dtype} array, found {getattr(array, 'dtype', type(array).__name__)}.")
+
+
+def _check_shape(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    if array.ndim != len(shape) or any(w not in (None, n) for w, n in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise TypeError(f"{name} must have shape [{wanted}], found {list(array.shape)}.")
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, found {list(array.shape)}.")
 
 
 def _check_box(box: Box | None, width: int, height: int) -> tuple[np.float32, ...]:

@@ -18,11 +18,10 @@ from functools import partial
 
 import numpy as np
 
-from tledge import machine
+from tledge import machine, native
 from tledge.errors import MissingExtra
 from tledge.heads.calibration import accuracy, log_loss
 from tledge.heads.lbfgs import minimize
-from tledge.heads.losses import error_of
 
 L2_PATH = tuple(float(10.0 ** (exponent / 3)) for exponent in range(3, -16, -1))
 Path = tuple[tuple[float, float, float], ...]
@@ -30,8 +29,9 @@ _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
 _PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
-_BLOCKS = 4  # of rows, at least: a fixed number, so that sums do not depend on how many cores share the blocks
-_BLOCK_BYTES = 64 << 20
+# Rows are cut by their number and not by that of the cores that share them, so that sums do not depend on it.
+_FEWEST_BLOCKS, _MOST_BLOCKS, _FEWEST_ROWS = 4, 64, 512
+_BLOCK_BYTES = 256 << 20  # of the blocks' gradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,36 +162,33 @@ def _shares(masks: np.ndarray, row_weights: np.ndarray) -> np.ndarray:
     `masks` float32 [folds, n] is 1 where a row is fitted. Each fold's shares sum to 1, unless nothing is fitted in it.
     """
     shares = masks * (row_weights if row_weights.ndim == 1 else row_weights.T[:, None])
-    return (shares / np.maximum(shares.sum(axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+    return (shares / np.maximum(shares.sum(axis=-1, keepdims=True), 1e-12)).astype(np.float32, order="C")
 
 
 def _solve(
     x: np.ndarray, truth: np.ndarray, shares: np.ndarray, l2: float, start: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Minimise the sum of the folds' losses over weights [classes, folds, d + 1], the bias last.
-
-    Rows of x stand last in everything computed from them, so that sums over classes run along contiguous memory.
-    """
-    classes, folds, _ = start.shape
-    size = max(1, min(-(-len(x) // _BLOCKS), _BLOCK_BYTES // (4 * classes * folds)))
+    """Minimise the sum of the folds' losses over weights [classes, folds, d + 1], the bias last."""
+    classes, folds, length = start.shape
+    most = min(max(_BLOCK_BYTES // (8 * classes * folds * length), _FEWEST_BLOCKS), _MOST_BLOCKS)
+    size = max(-(-len(x) // most), _FEWEST_ROWS)
     blocks = [slice(first, first + size) for first in range(0, len(x), size)]
+    loss_grad = native.sigmoid_loss_grad if truth.ndim == 2 else native.softmax_loss_grad
+    truth = np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
 
-    def of_block(weights: np.ndarray, rows: slice) -> tuple[float, np.ndarray, np.ndarray]:
-        logits = (weights[:, :-1] @ x[rows].T + weights[:, -1:]).reshape(classes, folds, -1)
-        loss = error_of(logits, truth[rows], shares[..., rows])
-        error = logits.reshape(len(weights), -1)
-        return loss, error @ x[rows], error.sum(axis=1)
+    def of_block(weights: np.ndarray, rows: slice) -> tuple[float, np.ndarray]:
+        gradient = np.zeros(weights.shape)
+        return loss_grad(x[rows], weights, truth[rows], shares[..., rows], gradient), gradient
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(classes * folds, -1)
         loss = 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))
-        gradient = l2 * weights
+        gradient = l2 * weights.astype(np.float64)
         gradient[:, -1] = 0.0
-        for block_loss, block_gradient, block_bias in pool.map(partial(of_block, weights), blocks):
+        for block_loss, block_gradient in pool.map(partial(of_block, weights), blocks):
             loss += block_loss
-            gradient[:, :-1] += block_gradient
-            gradient[:, -1] += block_bias
-        return loss, gradient.ravel()
+            gradient += block_gradient
+        return loss, gradient.ravel().astype(np.float32)
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
