@@ -1,6 +1,6 @@
 """Claim: VGG16 frozen under dense layers trains 8 times as fast as in plain Keras, and as accurately.
 
-    python -m benchmarks.recipes [--flowers DIR | --pictures N] [--rounds N] [--json]
+    python -m benchmarks.recipes [--flowers DIR | --pictures N] [--rounds N] [--json] [PAGE…]
 
 The pages of examples/ are run as they stand, commands and Keras script, each as a whole process, on the same pictures
 with the same weights: random ones from a file, since time does not depend on them. They are scaled so that activations
@@ -97,8 +97,8 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield, for each of two pages, the claims on speed and accuracy, and the times behind them."""
     with processes.workspace() as folder:
         processes.run(processes.python(_WEIGHTS, folder / "vgg16.weights.h5"), folder)
-        for name, lay_out in (("vgg16_frozen", _flowers), ("vgg16_binary", _cats_dogs)):
-            lay_out(folder, arguments.flowers, arguments.pictures)
+        for name in arguments.pages or PAGES:
+            PAGES[name](folder, arguments.flowers, arguments.pictures)
             page = with_weights(read_page(name), str(folder / "vgg16.weights.h5"))
             yield from _compared(page, folder, arguments.rounds)
 
@@ -213,8 +213,18 @@ def draw(folder: Path, kind: int, count: int, seed: int, size: int = 256) -> Non
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04}.jpg")
 
 
+def _page(name: str) -> str:
+    if name not in PAGES:
+        raise argparse.ArgumentTypeError(f"there is no page {name} here")
+    return name
+
+
+PAGES: dict[str, Callable[[Path, Path | None, int], None]] = {"vgg16_frozen": _flowers, "vgg16_binary": _cats_dogs}
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what this benchmark takes besides --json."""
+    parser.add_argument("pages", nargs="*", type=_page, metavar="PAGE", help=", ".join(PAGES))
     parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures of flowers: DIR/train|val/class/…")
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"how many are drawn otherwise [{PICTURES}]")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each side [{ROUNDS}]")
