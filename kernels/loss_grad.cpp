@@ -99,6 +99,9 @@ struct Vector {
     static constexpr int kLanes = 16, kDotRows = 4, kDotCols = 5, kOuterCols = 5, kOuterVectors = 4;
     __m512 value;
     TARGET static Vector load(const float* from) { return {_mm512_loadu_ps(from)}; }
+    TARGET static Vector load_half(const uint16_t* from) {
+        return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
+    }
     TARGET static void store(float* to, Vector a) { _mm512_storeu_ps(to, a.value); }
     TARGET static Vector all(float a) { return {_mm512_set1_ps(a)}; }
     TARGET static Vector add(Vector a, Vector b) { return {_mm512_add_ps(a.value, b.value)}; }
@@ -110,15 +113,6 @@ struct Vector {
     TARGET static float sum(Vector a) { return _mm512_reduce_add_ps(a.value); }
 };
 #include "loss_grad.inc"
-
-TARGET void widen(const uint16_t* from, float* to, size_t count) {
-    size_t i = 0;
-    for (; i + 16 <= count; i += 16) {
-        const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
-        _mm512_storeu_ps(to + i, _mm512_cvtph_ps(half));
-    }
-    widen_scalar(from + i, to + i, count - i);
-}
 }  // namespace avx512
 #undef TARGET
 
@@ -128,6 +122,9 @@ struct Vector {
     static constexpr int kLanes = 8, kDotRows = 4, kDotCols = 2, kOuterCols = 3, kOuterVectors = 3;
     __m256 value;
     TARGET static Vector load(const float* from) { return {_mm256_loadu_ps(from)}; }
+    TARGET static Vector load_half(const uint16_t* from) {
+        return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+    }
     TARGET static void store(float* to, Vector a) { _mm256_storeu_ps(to, a.value); }
     TARGET static Vector all(float a) { return {_mm256_set1_ps(a)}; }
     TARGET static Vector add(Vector a, Vector b) { return {_mm256_add_ps(a.value, b.value)}; }
@@ -148,13 +145,6 @@ struct Vector {
     }
 };
 #include "loss_grad.inc"
-
-TARGET void widen(const uint16_t* from, float* to, size_t count) {
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
-    widen_scalar(from + i, to + i, count - i);
-}
 }  // namespace avx2
 #undef TARGET
 
@@ -166,6 +156,7 @@ struct Vector {
     static constexpr int kLanes = 4, kDotRows = 4, kDotCols = 4, kOuterCols = 4, kOuterVectors = 4;
     float32x4_t value;
     static Vector load(const float* from) { return {vld1q_f32(from)}; }
+    static Vector load_half(const uint16_t* from) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)))}; }
     static void store(float* to, Vector a) { vst1q_f32(to, a.value); }
     static Vector all(float a) { return {vdupq_n_f32(a)}; }
     static Vector add(Vector a, Vector b) { return {vaddq_f32(a.value, b.value)}; }
@@ -180,13 +171,6 @@ struct Vector {
     static float sum(Vector a) { return vaddvq_f32(a.value); }
 };
 #include "loss_grad.inc"
-
-void widen(const uint16_t* from, float* to, size_t count) {
-    size_t i = 0;
-    for (; i + 4 <= count; i += 4)
-        vst1q_f32(to + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + i))));
-    widen_scalar(from + i, to + i, count - i);
-}
 }  // namespace neon
 #undef TARGET
 

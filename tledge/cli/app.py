@@ -66,10 +66,14 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    widths = _numbers(text)
-    if any(width != int(width) or width < 0 for width in widths):
-        raise typer.BadParameter(f"whole numbers like 1024,512 are wanted (0 for none), got '{text}'.")
-    return tuple(int(width) for width in widths if width)
+    message = f"whole numbers like 1024,512 are wanted (0 for none), got '{text}'."
+    try:
+        widths = [int(each) for each in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(message) from error
+    if min(widths) < 0:
+        raise typer.BadParameter(message)
+    return tuple(width for width in widths if width)
 
 
 _NOT_TRAINING = {"out", "config", "force", "json", "verbose"}

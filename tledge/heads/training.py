@@ -1,7 +1,6 @@
 """Train dense layers in Keras, in a process of its own, and bring back what they learnt.
 
-Arrays go there and back as
-.npy files in a temporary folder.
+Arrays go there and back as files in a temporary folder.
 """
 
 from __future__ import annotations
