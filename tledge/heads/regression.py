@@ -25,8 +25,7 @@ L2_PATH = tuple(float(10.0 ** (exponent / 3)) for exponent in range(3, -16, -1))
 Path = tuple[tuple[float, float, float], ...]
 _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
-_PATH_TOLERANCE = 1e-3
-_FINAL_TOLERANCE = 1e-4
+_PATH_TOLERANCE, _FINAL_TOLERANCE = 3e-3, 1e-4  # of the norm of a fold's gradient, where the loss is at most 1
 _BLOCK, _PART = 256, 4096  # rows
 _FAR = 64.0  # scales from zero: with a mean beyond, products of single precision would lose the features' differences
 
@@ -215,7 +214,7 @@ def _held_out_logits(seen: _Standardised, weights: np.ndarray, folds: np.ndarray
 def _solve(
     seen: _Standardised, truth: np.ndarray, shares: np.ndarray, l2: float, start: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Minimise the sum of the folds' losses over weights [classes, folds, d + 1], the bias last."""
+    """Minimise the mean of the folds' losses over weights [classes, folds, d + 1], the bias last."""
     classes, folds, _ = start.shape
     loss_grad = native.sigmoid_loss_grad if truth.ndim == 2 else native.softmax_loss_grad
     truth = np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
@@ -228,6 +227,6 @@ def _solve(
         gradient = seen.gradient_of(gradient)
         gradient[:, :-1] += l2 * weights[:, :-1]
         loss += 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))
-        return loss, gradient.ravel().astype(np.float32)
+        return loss / folds, (gradient / folds).ravel().astype(np.float32)
 
-    return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
+    return minimize(objective, start.ravel(), tolerance=tolerance / np.sqrt(folds)).reshape(start.shape)
