@@ -49,6 +49,7 @@ def calibrate(
             rows = values[len(names) :]
             sums = [total + each.astype(np.float64).sum(axis=0).ravel() for total, each in zip(sums, rows, strict=True)]
             count += len(next(iter(feed.values())))
+            del values, rows  # or they would stay until those of the next batch are there
     return Calibration(observations, {name: total / count for name, total in zip(means, sums, strict=True)})
 
 
