@@ -63,10 +63,17 @@ def test_percentiles_are_those_of_the_values_to_one_bin(values: np.ndarray, kept
 def test_entropy_has_the_least_divergence_of_all_widths(values: np.ndarray) -> None:
     seen = observed(values[:1500])
     counts = seen.centred()
+    zero = len(counts) // 2
+    counts[zero] = min(counts[zero], counts[zero + 1])
     divergences = [divergence(counts, half, 128) for half in range(64, len(counts) // 2 + 1)]
     best = int(np.argmin(divergences)) + 64
     low, high = entropy(seen)
     assert (low, high) == (max(-best * seen.width, seen.low), min(best * seen.width, seen.high))
+
+
+def test_zeros_behind_a_relu_do_not_decide_by_entropy() -> None:
+    values = np.abs(RNG.normal(0, 1, 40_000))
+    assert entropy(observed(np.append(values, np.zeros(400_000)))) == entropy(observed(np.append(values, 0.0)))
 
 
 def divergence(counts: np.ndarray, half: int, levels: int) -> float:

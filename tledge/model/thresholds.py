@@ -73,13 +73,16 @@ def entropy(seen: Observation, levels: int = 128) -> Range:
     Its bins are compared with what `levels` equal groups of them leave: the mass of a group, spread evenly over those
     of its bins that were filled. Of all widths the one of least Kullback-Leibler divergence is taken, the values beyond
     it counted in its first and last bin. The bins that no group is left for go to the last one.
-    Source: Migacz, 8-bit Inference with TensorRT, GTC 2017.
+    Source: Migacz, 8-bit Inference with TensorRT, GTC 2017; the exception for zero is that of NVIDIA's
+    pytorch-quantization.
     """
     counts = seen.centred()
-    total, reach = counts.sum(), len(counts) // 2
+    reach = len(counts) // 2
     if reach < levels // 2:
         return minmax(seen)  # nothing but zeros
-    halves = np.arange(levels // 2, reach + 1)
+    # The zeros behind a Relu are exact in any range, but no group of bins could tell them from what lies beside them.
+    counts[reach] = min(counts[reach], counts[reach + 1])
+    total, halves = counts.sum(), np.arange(levels // 2, reach + 1)
     start, end = reach - halves, reach + halves
     bounds = start[:, None] + (2 * halves // levels)[:, None] * np.arange(levels + 1)
     bounds[:, -1] = end
