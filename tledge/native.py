@@ -29,7 +29,7 @@ except ImportError as error:
         )
 
 
-KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad")
+KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad", "observe")
 
 
 class Variant(NamedTuple):
@@ -82,6 +82,21 @@ def sigmoid_loss_grad(
     `targets` is bool [n, classes] and `shares` float32 [classes, folds, n]; all else is as in `softmax_loss_grad`.
     """
     return implementation("sigmoid_loss_grad")(x, weights, targets, shares, gradient, threads)
+
+
+def observe(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
+    """Add the values of `x`, one batch of many, to the histogram `counts` and the `summary` of those before it.
+
+    `x` is float32 of any shape, `counts` int64 [reference.BINS], `summary` float64 [6]: the exponent e of the bins, the
+    smallest value, the largest, their number, their sum, the sum of their squares; both zeros before the first batch.
+    Bin i of −2048 … 2047 stands at counts[2048 + i] and holds [i · 2^e, (i + 1) · 2^e). All arrays are C-contiguous.
+    The interpreter's lock is released meanwhile; all variants give equal bits, and no count depends on the order of
+    batches.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty `x` or one that is not finite, of
+    which nothing is counted then. Why bins are powers of two: `tledge.reference`.
+    """
+    implementation("observe")(x, counts, summary)
 
 
 def variants(kernel: str) -> tuple[Variant, ...]:

@@ -14,6 +14,9 @@ Box = tuple[float, float, float, float]
 
 _FIXED_POINT = 2.0**22
 _TILE_BYTES = 64 << 20  # of logits in memory at a time
+BINS = 4096  # of what `observe` counts; half of them for negative values
+_LOWEST_EXPONENT = -160  # of bins where nothing but zeros was seen; the smallest float32 has -159
+_SUMS, _BLOCK = 16, 1 << 15
 
 
 def resize(image: np.ndarray, out: np.ndarray, box: Box | None = None, interpolation: str = "bilinear") -> None:
@@ -149,6 +152,47 @@ def _add_gradient(error: np.ndarray, x: np.ndarray, gradient: np.ndarray) -> Non
     gradient[:, -1] += flat.sum(axis=1)
 
 
+# ── Activations ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def observe(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
+    """Add the values of `x`, one batch of many, to the histogram `counts` and the `summary` of those before it.
+
+    Both are zeros before the first batch. `counts` is int64 [4096]: counts[2048 + i] values lie in [i · 2^e, (i + 1) ·
+    2^e), e the least for which −2048 <= i <= 2047 holds of all values so far. `summary` is float64 [6]: e, the smallest
+    value, the largest, their number, their sum, the sum of their squares. `x` is float32 of any shape. All arrays are
+    C-contiguous.
+
+    When a batch widens the range, bins are merged in pairs, which is exact: ⌊⌊y⌋ / 2⌋ = ⌊y / 2⌋. So the order of
+    batches changes no count and no range, only the last bits of the two sums; and between ±max |x| lie 2048 bins at
+    least. Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty `x` or one that is not
+    finite, of which nothing is counted then.
+    """
+    _check_activations(x, counts, summary)
+    low, high = float(x.min()), float(x.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("x must be finite, found NaN or infinity.")
+    largest = max(abs(low), abs(high))
+    before = int(summary[0]) if summary[3] else _LOWEST_EXPONENT
+    exponent = max(before, int(np.frexp(largest)[1]) - 11 if largest else _LOWEST_EXPONENT)
+    for _ in range(min(exponent - before, 12)):  # then all lies in the two bins beside zero, and stays there
+        merged = counts.reshape(-1, 2).sum(axis=1)
+        counts[:] = 0
+        counts[BINS // 4 : -BINS // 4] = merged
+    sums = np.zeros((2, _SUMS))
+    for values in np.split(x.ravel(), range(_BLOCK, x.size, _BLOCK)):
+        wide = np.zeros(-(-len(values) // _SUMS) * _SUMS)
+        wide[: len(values)] = values
+        for total, addends in zip(sums, (wide, wide * wide), strict=True):
+            # One after another, as the compiled kernel adds them: reduced along rows, NumPy does so.
+            total[:] = np.add.reduce(np.vstack([total, addends.reshape(-1, _SUMS)]), axis=0)
+        bins = np.floor(wide[: len(values)] * 2.0**-exponent).astype(np.int64)
+        counts += np.bincount(bins + BINS // 2, minlength=BINS)
+    low, high = (low, high) if not summary[3] else (min(low, summary[1]), max(high, summary[2]))
+    total, squares = (np.add.accumulate(each)[-1] for each in sums)
+    summary[:] = exponent, low + 0.0, high + 0.0, summary[3] + x.size, summary[4] + total, summary[5] + squares
+
+
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -170,6 +214,17 @@ def _check_arrays(image: np.ndarray, out: np.ndarray) -> None:
         raise TypeError("out must be contiguous within each row.")
     if np.may_share_memory(image, out):
         raise ValueError("image and out must not overlap.")
+
+
+def _check_activations(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
+    _check_dtype("x", x, np.dtype(np.float32))
+    if not x.ndim:
+        raise TypeError("x must have at least one axis.")
+    _check_vector("x", x, np.dtype(np.float32), x.shape)
+    for name, array, dtype, length in (("counts", counts, np.int64, BINS), ("summary", summary, np.float64, 6)):
+        _check_vector(name, array, np.dtype(dtype), (length,))
+        if not array.flags.writeable:
+            raise TypeError(f"{name} must be writeable.")
 
 
 def _check_models(

@@ -1,0 +1,113 @@
+"""Float graph × calibration pictures → what its activations take on, and the ranges that follow.
+
+One pass, a few pictures at a time: the activations leave the graph as outputs, are counted, and are gone before the
+next. Memory is that of one batch, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tledge import engine, machine
+from tledge.errors import ModelError, TledgeError, did_you_mean
+from tledge.model.thresholds import METHODS, Observation, Range
+
+_CLIPPING = ("Clip", "Relu")
+# Between two runs the engine's threads would keep the cores busy with waiting, and those that count would stand still.
+_TUNE = {"session.intra_op.allow_spinning": "0"}
+
+
+class Calibration(NamedTuple):
+    """What was seen: by tensor an observation, and the mean of each channel, float64 [channels], of some."""
+
+    observations: dict[str, Observation]
+    means: dict[str, np.ndarray]
+
+
+def calibrate(
+    model: Any, op_types: Collection[str], averaged: Iterable[str], batches: Iterable[dict[str, np.ndarray]]
+) -> Calibration:
+    """Observe every float activation that a node of `op_types` reads or gives, while `model` runs over `batches`.
+
+    `model` is an onnx.ModelProto with inferred shapes. `averaged` are tensors [N, channels, …] whose means are wanted
+    too. What a Clip or Relu alone reads is not observed: it vanishes into what comes out (see `choose_ranges`).
+    Raises ModelError when an activation is not finite.
+    """
+    names = [name for name in _activations(model, op_types) if name not in _clipped(model, op_types)]
+    means = list(dict.fromkeys(averaged))
+    session = engine.open_session(_probe(model, names, means), provider="cpu", name="The backbone", tune=_TUNE)
+    observations, sums, count = {name: Observation() for name in names}, [0.0] * len(means), 0
+    outputs = names + [f"{name}/mean" for name in means]
+    with ThreadPoolExecutor(machine.cores(), thread_name_prefix="observe") as pool:
+        for feed in batches:
+            values = session.run(outputs, feed)
+            list(pool.map(_add, names, observations.values(), values))
+            rows = values[len(names) :]
+            sums = [total + each.astype(np.float64).sum(axis=0).ravel() for total, each in zip(sums, rows, strict=True)]
+            count += len(next(iter(feed.values())))
+            del values, rows  # or they would stay until those of the next batch are there
+    return Calibration(observations, {name: total / count for name, total in zip(means, sums, strict=True)})
+
+
+def choose_ranges(model: Any, op_types: Collection[str], seen: dict[str, Observation], method: str) -> dict[str, Range]:
+    """Return the range of every tensor in `seen`, and of what is only clipped: that of what comes out.
+
+    `method` is minmax, entropy, percentile or mse. Raises TledgeError on another.
+    """
+    if method not in METHODS:
+        raise TledgeError(f"There is no calibration method called '{method}'.", did_you_mean(method, METHODS))
+    found = {name: METHODS[method](each) for name, each in seen.items()}
+    for inner, outer in reversed(_clipped(model, op_types).items()):  # of two in a row, the last one first
+        found[inner] = found[outer]
+    return found
+
+
+def _activations(model: Any, op_types: Collection[str]) -> list[str]:
+    """Return the float tensors that nodes of `op_types` read or give, constants left out, in the order of the graph."""
+    import onnx
+
+    graph = model.graph
+    infos = (*graph.input, *graph.value_info, *graph.output)
+    floats = {each.name for each in infos if each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    floats -= {each.name for each in graph.initializer}
+    touched = (name for node in graph.node if node.op_type in op_types for name in (*node.input, *node.output))
+    return [name for name in dict.fromkeys(touched) if name in floats]
+
+
+def _clipped(model: Any, op_types: Collection[str]) -> dict[str, str]:
+    """Return, in the order of the graph, what a Clip or Relu alone reads, and what that gives."""
+    known, readers = set(_activations(model, op_types)), [name for node in model.graph.node for name in node.input]
+    ends = {each.name for each in model.graph.output}
+    return {
+        node.input[0]: node.output[0]
+        for node in model.graph.node
+        if node.op_type in _CLIPPING and node.op_type in op_types and known >= {node.input[0], node.output[0]}
+        if readers.count(node.input[0]) == 1 and node.input[0] not in ends
+    }
+
+
+def _probe(model: Any, names: list[str], means: list[str]) -> bytes:
+    """Return `model` with the tensors `names` and the means of `means` among its outputs."""
+    import onnx
+    from onnx import helper
+
+    probe = onnx.ModelProto.FromString(model.SerializeToString())
+    for name in means:
+        # The mean over a picture's plane in the graph keeps what leaves it small.
+        probe.graph.node.append(helper.make_node("GlobalAveragePool", [name], [f"{name}/mean"]))
+    known = {each.name for each in probe.graph.output}
+    for name in (*names, *(f"{name}/mean" for name in means)):
+        if name not in known:
+            probe.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return probe.SerializeToString()
+
+
+def _add(name: str, seen: Observation, x: np.ndarray) -> None:
+    try:
+        seen.add(x)
+    except ValueError as error:
+        raise ModelError(f"Activation {name} cannot be calibrated: {error}", "Use another backbone.") from error
