@@ -16,7 +16,7 @@ from tledge.errors import DataError
 from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
 
 # Part of the key of cached features: count it up when the pixels that a file becomes change.
-REVISION = 1
+REVISION = 2
 PAD_GREY = 128
 
 
@@ -93,7 +93,7 @@ def load_into(source: str | os.PathLike[str] | bytes | np.ndarray, spec: InputSp
             raise DataError("the model takes pictures, this is a vector")
         fit_into(source, spec, out)
     else:
-        fit_into(decode(source), spec, out)
+        fit_into(decode(source, (spec.height, spec.width)), spec, out)
 
 
 def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: InputSpec) -> np.ndarray:
