@@ -17,7 +17,8 @@ from PIL import Image, ImageCms
 from tledge import preprocess
 from tledge.decode import MAX_PIXELS, decode
 from tledge.errors import DataError
-from tledge.preprocess import PAD_GREY, fit_into
+from tledge.preprocess import fit_into
+from tledge.reference import PAD_GREY
 from tledge.schema import PreprocessSpec
 
 DEEP = np.array([[0, 257, 32768, 65535]], np.uint16)

@@ -1,4 +1,4 @@
-// resize: antialiased, separable resampling of 8-bit pictures.
+// The passes of resize_normalize: antialiased, separable resampling of 8-bit pictures.
 //
 //     out = R(V · R(H · image))     R(s) = clip(floor(s + 1/2), 0, 255)
 //
@@ -9,17 +9,14 @@
 // loses more than twice the pixels that the width does, V goes before H: with clipping between them, the order shows.
 // Weights are whole multiples of 2^-22, so every variant gives the same bytes; they, the windows and the order are
 // those of Pillow 13's Image.resize, so these are Pillow's bytes too. tledge/reference.py says the same in NumPy.
-#include <nanobind/nanobind.h>
+#pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 #include <vector>
 
-#include "arrays.h"
 #include "variants.h"
 
 #if defined(__x86_64__)
@@ -28,15 +25,13 @@
 #include <arm_neon.h>
 #endif
 
-namespace nb = nanobind;
-
 namespace tledge {
 namespace {
 
 // ── Weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 constexpr int kShift = 22;
-constexpr int32_t kHalf = 1 << (kShift - 1);
+constexpr int32_t kRound = 1 << (kShift - 1);
 constexpr int kBlock = 4;   // horizontal passes work on this many rows, and this many taps, at a time
 constexpr int kSlack = 16;  // bytes past the end of a row that a horizontal pass may read
 constexpr int kLowBits = 12;
@@ -124,7 +119,7 @@ void across_scalar(const uint8_t* const* in, const Weights& weights, int outputs
         const int32_t* weight = weights.whole.data();
         for (int i = 0; i < outputs; ++i, weight += weights.taps) {
             const uint8_t* pixel = in[row] + 3 * size_t(weights.first[i]);
-            int32_t red = kHalf, green = kHalf, blue = kHalf;
+            int32_t red = kRound, green = kRound, blue = kRound;
             for (int k = 0; k < weights.taps; ++k, pixel += 3) {
                 red += weight[k] * pixel[0];
                 green += weight[k] * pixel[1];
@@ -139,7 +134,7 @@ void across_scalar(const uint8_t* const* in, const Weights& weights, int outputs
 void down_from(size_t start, const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
     const int32_t* weight = &weights.whole[size_t(y) * weights.taps];
     for (size_t x = start; x < bytes; ++x) {
-        int32_t sum = kHalf;
+        int32_t sum = kRound;
         for (int k = 0; k < weights.taps; ++k) sum += weight[k] * in[k][x];
         out[x] = to_byte(sum);
     }
@@ -152,7 +147,7 @@ void down_scalar(const uint8_t* const* in, const Weights& weights, int y, size_t
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         int32_t sums[kLanes];
-        std::fill_n(sums, kLanes, kHalf);
+        std::fill_n(sums, kLanes, kRound);
         for (int k = 0; k < weights.taps; ++k) {
             for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += weight[k] * in[k][x + lane];
         }
@@ -184,7 +179,7 @@ TLEDGE_AVX2 inline __m256i four_taps_avx2(const int16_t* weights) {
 TLEDGE_AVX2 inline __m128i finish_avx2(__m256i high, __m256i low) {
     const __m256i sums = _mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low);
     const __m128i total = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    return _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(kHalf)), kShift);
+    return _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(kRound)), kShift);
 }
 
 TLEDGE_AVX2 inline void store_four_rows(__m128i bytes, size_t at, uint8_t* const* out) {
@@ -223,7 +218,7 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         __m256i high[4] = {}, low[4];
-        for (auto& sums : low) sums = _mm256_set1_epi32(kHalf);
+        for (auto& sums : low) sums = _mm256_set1_epi32(kRound);
         for (int k = 0; k < weights.taps; k += 2) {
             const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k] + x));
             const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k + 1] + x));
@@ -260,7 +255,7 @@ TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights,
     for (size_t x = 0; x < bytes; x += kLanes) {
         const __mmask64 inside = bytes - x >= kLanes ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
         __m512i high[4] = {}, low[4];
-        for (auto& sums : low) sums = _mm512_set1_epi32(kHalf);
+        for (auto& sums : low) sums = _mm512_set1_epi32(kRound);
         for (int k = 0; k < weights.taps; k += 2) {
             const __m512i upper = _mm512_maskz_loadu_epi8(inside, in[k] + x);
             const __m512i lower = _mm512_maskz_loadu_epi8(inside, in[k + 1] + x);
@@ -299,7 +294,7 @@ void across_neon(const uint8_t* const* in, const Weights& weights, int outputs, 
         const int32_t* weight = &weights.whole[size_t(i) * weights.taps];
         const size_t pixel = 3 * size_t(weights.first[i]);
         int32x4_t sums[kBlock];
-        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (auto& sum : sums) sum = vdupq_n_s32(kRound);
         for (int k = 0; k < weights.taps; k += kBlock) {
             for (int row = 0; row < kBlock; ++row) {
                 const uint8x16_t bytes = vld1q_u8(in[row] + pixel + 3 * size_t(k));
@@ -325,7 +320,7 @@ void down_neon(const uint8_t* const* in, const Weights& weights, int y, size_t b
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         int32x4_t sums[4];
-        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (auto& sum : sums) sum = vdupq_n_s32(kRound);
         for (int k = 0; k < weights.taps; ++k) {
             const uint8x16_t values = vld1q_u8(in[k] + x);
             const uint16x8_t left = vmovl_u8(vget_low_u8(values)), right = vmovl_u8(vget_high_u8(values));
@@ -358,187 +353,5 @@ const Variant<Passes> kVariants[] = {
     {"scalar", "C++", always, {across_scalar, down_scalar, 1, 1}},
 };
 
-// ── Launcher ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-// Kept by each thread from one call to the next.
-struct Scratch {
-    Weights across, down;
-    std::vector<uint8_t> padded, narrowed, shortened;
-    std::vector<const uint8_t*> window;
-};
-
-// Rows that a horizontal pass takes at once. Grey rows travel by threes, in the places of red, green and blue.
-constexpr int kMostRows = 3 * kBlock;
-
-struct Job {
-    const Picture<const uint8_t>& image;
-    const Picture<uint8_t>& out;
-    const Passes& run;
-    Scratch& scratch;
-
-    int rows() const { return image.channels == 1 ? kMostRows : kBlock; }
-    size_t source_bytes() const { return size_t(image.width) * image.channels; }
-    size_t narrow_bytes() const { return size_t(out.width) * image.channels; }
-    size_t padded_bytes() const { return 3 * size_t(image.width) + kSlack; }
-};
-
-// Each store writes four bytes, the last of which the next pixel overwrites; so the final pixel is written alone.
-void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* blue, int width, uint8_t* to) {
-    for (int x = 0; x < width - 1; ++x, to += 3) {
-        const uint32_t pixel = red[x] | green[x] << 8 | blue[x] << 16;
-        std::memcpy(to, &pixel, sizeof pixel);
-    }
-    to[0] = red[width - 1], to[1] = green[width - 1], to[2] = blue[width - 1];
-}
-
-void separate(const uint8_t* from, int width, uint8_t* red, uint8_t* green, uint8_t* blue) {
-    for (int x = 0; x < width; ++x, from += 3) red[x] = from[0], green[x] = from[1], blue[x] = from[2];
-}
-
-void emit(const uint8_t* row, const Job& job, int y) {
-    if (job.image.channels == 1) {
-        interleave(row, row, row, job.out.width, job.out.row(y));
-    } else {
-        std::memcpy(job.out.row(y), row, job.narrow_bytes());
-    }
-}
-
-// `job.rows()` rows of the source's width become as many of the output's. RGB rows must be readable kSlack bytes past
-// their end; one byte past the end of each result is overwritten.
-void narrow(const Job& job, const uint8_t* const* from, uint8_t* const* to) {
-    if (job.image.channels == 3) return job.run.across(from, job.scratch.across, job.out.width, to);
-    const size_t stride = 3 * size_t(job.out.width) + kSlack;
-    const uint8_t* wide[kBlock];
-    uint8_t* slim[kBlock];
-    job.scratch.narrowed.resize(kBlock * stride);
-    for (int i = 0; i < kBlock; ++i) {
-        uint8_t* copy = &job.scratch.padded[i * job.padded_bytes()];
-        interleave(from[3 * i], from[3 * i + 1], from[3 * i + 2], job.image.width, copy);
-        wide[i] = copy, slim[i] = &job.scratch.narrowed[i * stride];
-    }
-    job.run.across(wide, job.scratch.across, job.out.width, slim);
-    for (int i = 0; i < kBlock; ++i) separate(slim[i], job.out.width, to[3 * i], to[3 * i + 1], to[3 * i + 2]);
-}
-
-// Row `y`, readable past its end: the picture's own memory where it goes on that far, else a copy.
-const uint8_t* readable_row(const Job& job, int y, int slot) {
-    const auto& image = job.image;
-    y = std::min(y, image.height - 1);
-    if (image.channels == 1 || (image.height - 1 - y) * image.stride >= kSlack) return image.row(y);
-    uint8_t* copy = &job.scratch.padded[slot * job.padded_bytes()];
-    std::memcpy(copy, image.row(y), job.source_bytes());
-    return copy;
-}
-
-// Rows are narrowed when the first window needs them, and kept in a ring for as long as any may.
-void across_then_down(const Job& job) {
-    const Weights& down = job.scratch.down;
-    const int capacity = down.taps + job.rows();
-    const size_t bytes = job.narrow_bytes(), stride = bytes + kSlack;
-    auto& ring = job.scratch.shortened;
-    ring.resize((capacity + 1) * stride);
-    uint8_t* result = &ring[capacity * stride];
-    for (int y = 0, next = 0; y < job.out.height; ++y) {
-        const int first = down.first[y], last = std::min(first + down.taps, job.image.height) - 1;
-        for (next = std::max(next, first); next <= last; next += job.rows()) {
-            const uint8_t* from[kMostRows];
-            uint8_t* to[kMostRows];
-            for (int row = 0; row < job.rows(); ++row) {
-                from[row] = readable_row(job, next + row, row);
-                to[row] = &ring[(next + row) % capacity * stride];
-            }
-            narrow(job, from, to);
-        }
-        for (int k = 0; k < down.taps; ++k)
-            job.scratch.window[k] = &ring[std::min(first + k, last) % capacity * stride];
-        job.run.down(job.scratch.window.data(), down, y, bytes, result);
-        emit(result, job, y);
-    }
-}
-
-void down_then_across(const Job& job) {
-    const Weights& down = job.scratch.down;
-    const size_t stride = job.padded_bytes(), slim = job.narrow_bytes() + kSlack;
-    auto& rows = job.scratch.shortened;
-    rows.resize(job.rows() * (stride + slim));
-    const uint8_t* from[kMostRows];
-    uint8_t* to[kMostRows];
-    for (int row = 0; row < job.rows(); ++row) {
-        from[row] = &rows[row * stride];
-        to[row] = &rows[job.rows() * stride + row * slim];
-    }
-    for (int y = 0; y < job.out.height; y += job.rows()) {
-        const int count = std::min(job.rows(), job.out.height - y);
-        for (int row = 0; row < count; ++row) {
-            for (int k = 0; k < down.taps; ++k) {
-                job.scratch.window[k] = job.image.row(std::min(down.first[y + row] + k, job.image.height - 1));
-            }
-            job.run.down(job.scratch.window.data(), down, y + row, job.source_bytes(), &rows[row * stride]);
-        }
-        narrow(job, from, to);
-        for (int row = 0; row < count; ++row) emit(to[row], job, y + row);
-    }
-}
-
-using Box = std::array<float, 4>;
-
-void resize(const Picture<const uint8_t>& image, const Picture<uint8_t>& out, const Box& box, const Filter& filter,
-            const Passes& run) {
-    thread_local Scratch scratch;
-    fill_weights(scratch.across, image.width, out.width, box[0], box[2], filter, run.across_taps);
-    fill_weights(scratch.down, image.height, out.height, box[1], box[3], filter, run.down_taps);
-    scratch.padded.resize(kBlock * (3 * size_t(image.width) + kSlack));
-    scratch.window.resize(scratch.down.taps);
-    const Job job{image, out, run, scratch};
-    const bool much_shorter = image.height > out.height && image.height - out.height > 2 * (image.width - out.width);
-    much_shorter ? down_then_across(job) : across_then_down(job);
-}
-
-Filter filter_named(std::string_view interpolation) {
-    if (interpolation == "bilinear") return {1, triangle};
-    if (interpolation == "bicubic") return {2, cubic};
-    refuse_value("interpolation must be \"bilinear\" or \"bicubic\", found '" + std::string(interpolation) + "'.");
-}
-
-// Single precision, as Pillow keeps it.
-Box box_within(nb::handle box, int width, int height) {
-    if (box.is_none()) return {0, 0, float(width), float(height)};
-    std::array<double, 4> edges;
-    try {
-        if (nb::len(box) != edges.size()) throw nb::value_error("");
-        for (size_t i = 0; i < edges.size(); ++i) edges[i] = nb::cast<double>(nb::object(box[i]));
-    } catch (const std::exception&) {
-        refuse_value("box must be four numbers (x0, y0, x1, y1), found " + std::string(nb::repr(box).c_str()) + ".");
-    }
-    const Box b{float(edges[0]), float(edges[1]), float(edges[2]), float(edges[3])};
-    if (!(0 <= b[0] && b[0] < b[2] && b[2] <= width && 0 <= b[1] && b[1] < b[3] && b[3] <= height)) {
-        refuse_value("box must satisfy 0 <= x0 < x1 <= " + std::to_string(width) +
-                     " and 0 <= y0 < y1 <= " + std::to_string(height) + ", found " + nb::repr(box).c_str() + ".");
-    }
-    return b;
-}
-
-void launch(const AnyArray& image, const AnyOutput& out, nb::handle box, const char* interpolation,
-            const char* variant) {
-    const auto from = picture_in("image", image);
-    const auto to = picture_out("out", out);
-    const Filter filter = filter_named(interpolation);
-    const Box region = box_within(box, from.width, from.height);
-    check_apart(from, to);
-    const Passes& run = choose(kVariants, variant).run;
-    nb::gil_scoped_release unlocked;
-    resize(from, to, region, filter, run);
-}
-
 }  // namespace
-
-nb::list bind_resize(nb::module_& module) {
-    module.def("resize", launch, nb::arg("image").noconvert(), nb::arg("out").noconvert(), nb::arg("box") = nb::none(),
-               nb::arg("interpolation") = "bilinear", nb::arg("variant") = "",
-               "Resample `image` to the size of `out`, antialiased, into `out`. See tledge.native.resize.\n\n"
-               "`variant` names a row of variants()[\"resize\"]; empty: the fastest. Raises ValueError when it is not "
-               "supported.");
-    return rows(kVariants);
-}
-
 }  // namespace tledge
