@@ -17,7 +17,18 @@ from typing import Any
 from benchmarks import measure, processes
 from tledge import machine
 
-NAMES = ("startup", "preprocess", "pipeline", "head", "int8", "train_time", "accuracy", "applications", "recipes", "finetune")
+NAMES = (
+    "startup",
+    "preprocess",
+    "pipeline",
+    "head",
+    "int8",
+    "train_time",
+    "accuracy",
+    "applications",
+    "recipes",
+    "finetune",
+)
 _HERE = Path(__file__).resolve().parent
 
 

@@ -1,4 +1,4 @@
-"""Claim: from JPEG file to model input in 1/3.5 of the time of Pillow and NumPy, and in little more than decoding takes.
+"""Claim: from JPEG file to model input 3.5 times as fast as Pillow and NumPy, in little more than decoding takes.
 
     python -m benchmarks.preprocess [--json] [--photos DIR]
 

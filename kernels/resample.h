@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -33,7 +34,8 @@ namespace {
 constexpr int kShift = 22;
 constexpr int32_t kRound = 1 << (kShift - 1);
 constexpr int kBlock = 4;   // horizontal passes work on this many rows, and this many taps, at a time
-constexpr int kSlack = 16;  // bytes past the end of a row that a horizontal pass may read
+constexpr int kSlack = 64;  // bytes past the end of a row that a horizontal pass may read
+constexpr int kSpill = 16;  // bytes past the end of its result that it may write
 constexpr int kLowBits = 12;
 
 // Vector units multiply 16-bit numbers twice as fast as 32-bit ones, so a weight is also kept as high · 2^12 + low.
@@ -43,7 +45,9 @@ struct Weights {
     std::vector<int> first;
     std::vector<int32_t> whole;
     std::vector<int16_t> high, low;
+    std::vector<int8_t> lanes;  // the same once more, in the order that one variant wants it
     std::vector<double> exact;
+    std::array<double, 6> made_for{};
 };
 
 struct Filter {
@@ -67,8 +71,12 @@ void set_weight(Weights& weights, size_t at, double value) {
     weights.high[at] = int16_t((whole - weights.low[at]) >> kLowBits);
 }
 
-// Windows that would reach past the end are moved back, with zeros before their first tap.
-void fill_weights(Weights& weights, int size, int outputs, float low, float high, const Filter& filter, int multiple) {
+// Windows that would reach past the end are moved back, with zeros before their first tap. Returns false when the
+// weights are those of the last picture already.
+bool fill_weights(Weights& weights, int size, int outputs, float low, float high, const Filter& filter, int multiple) {
+    const std::array<double, 6> wanted{double(size), double(outputs), low, high, filter.support, double(multiple)};
+    if (wanted == weights.made_for) return false;
+    weights.made_for = wanted;
     const double scale = double(high - low) / outputs, stretch = std::max(scale, 1.0), reach = filter.support * stretch;
     const auto centre = [&](int i) { return low + (i + 0.5) * scale; };
     const auto begin = [&](int i) { return std::max(int(centre(i) - reach + 0.5), 0); };
@@ -93,14 +101,16 @@ void fill_weights(Weights& weights, int size, int outputs, float low, float high
         const size_t at = size_t(i) * taps + (window - weights.first[i]);
         for (int k = 0; k < count; ++k) set_weight(weights, at + k, weights.exact[k] / total);
     }
+    return true;
 }
 
 // ── Portable passes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-// across: `outputs` RGB pixels of kBlock rows, from rows that can be read kSlack bytes past their end. Writes one byte
-// past
-//         the last pixel of each row.
+// arrange: what `across` and `down` want to have made of weights that have changed, if anything.
+// across: `outputs` RGB pixels of kBlock rows, from rows that can be read kSlack bytes past their end. Writes up to
+//         kSpill bytes past the last pixel of each row.
 // down:   `bytes` of one row, from the `weights.taps` rows under the window of output `y`.
+using Arrange = void (*)(Weights& across, Weights& down);
 using Across = void (*)(const uint8_t* const* in, const Weights&, int outputs, uint8_t* const* out);
 using Down = void (*)(const uint8_t* const* in, const Weights&, int y, size_t bytes, uint8_t* out);
 
@@ -108,6 +118,7 @@ struct Passes {
     Across across;
     Down down;
     int across_taps, down_taps;  // what Weights::taps must be a multiple of
+    Arrange arrange = nullptr;
 };
 
 inline uint8_t to_byte(int32_t sum) {
@@ -243,38 +254,100 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
     down_from(x, in, weights, y, bytes, out);
 }
 
-// Across, windows are too short to fill wider registers: on Zen 4 an AVX-512 pass was slower than the AVX2 one, so the
-// avx512 variant takes that.
-#define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw")))
+// VNNI multiplies four bytes by four signed ones and adds up all four products, so here a weight is high · 2^16 +
+// middle · 2^8 + low, each from -128 to 127.
+#define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")))
 
-TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
-    constexpr size_t kLanes = 64;
-    const int16_t *weight_high = &weights.high[size_t(y) * weights.taps],
-                  *weight_low = &weights.low[size_t(y) * weights.taps];
-    const __m512i zero = _mm512_setzero_si512();
-    for (size_t x = 0; x < bytes; x += kLanes) {
-        const __mmask64 inside = bytes - x >= kLanes ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
-        __m512i high[4] = {}, low[4];
-        for (auto& sums : low) sums = _mm512_set1_epi32(kRound);
-        for (int k = 0; k < weights.taps; k += 2) {
-            const __m512i upper = _mm512_maskz_loadu_epi8(inside, in[k] + x);
-            const __m512i lower = _mm512_maskz_loadu_epi8(inside, in[k + 1] + x);
-            const __m512i left = _mm512_unpacklo_epi8(upper, lower), right = _mm512_unpackhi_epi8(upper, lower);
-            const __m512i taps[4] = {_mm512_unpacklo_epi8(left, zero), _mm512_unpackhi_epi8(left, zero),
-                                     _mm512_unpacklo_epi8(right, zero), _mm512_unpackhi_epi8(right, zero)};
-            const __m512i pair_high = _mm512_set1_epi32(pair_at(weight_high + k));
-            const __m512i pair_low = _mm512_set1_epi32(pair_at(weight_low + k));
-            for (int part = 0; part < 4; ++part) {
-                high[part] = _mm512_add_epi32(high[part], _mm512_madd_epi16(taps[part], pair_high));
-                low[part] = _mm512_add_epi32(low[part], _mm512_madd_epi16(taps[part], pair_low));
+constexpr int kGroup = 5;                  // outputs at a time: their three channels fill 15 of 16 sums
+constexpr int kVector = 64;                // bytes
+constexpr int kFarthest = (64 - 12) / 3;  // pixels from the first window of a group to its last, to be in one vector
+
+std::array<int8_t, 3> bytes_of(int32_t whole) {
+    const auto low = int8_t(whole & 255);
+    const auto middle = int8_t((whole - low) / 256 & 255);
+    return {int8_t((whole - low - middle * 256) / 65536), middle, low};
+}
+
+// Across: for each group of outputs one vector of byte indices, which bring the four taps of each sum together, then for
+// every four taps the three vectors of weights. Nothing at all where windows lie too far apart. Down: the three bytes
+// of each weight, tap by tap in fours.
+void arrange_avx512(Weights& across, Weights& down) {
+    down.lanes.resize(3 * down.whole.size());
+    for (size_t k = 0; k < down.whole.size(); ++k) {
+        const auto parts = bytes_of(down.whole[k]);
+        for (int part = 0; part < 3; ++part) down.lanes[k / 4 * 12 + 4 * part + k % 4] = parts[part];
+    }
+    const int outputs = int(across.first.size()), taps = across.taps;
+    const size_t block = kVector * (1 + 3 * size_t(taps) / 4);
+    across.lanes.assign((outputs + kGroup - 1) / kGroup * block, 0);
+    for (int i = 0; i < outputs; ++i) {
+        const int in_group = i % kGroup, apart = across.first[i] - across.first[i - in_group];
+        if (apart > kFarthest) return across.lanes.clear();
+        int8_t* group = &across.lanes[i / kGroup * block] + 12 * in_group;
+        for (int byte = 0; byte < 12; ++byte) group[byte] = int8_t(3 * (apart + byte % 4) + byte / 4);
+        for (int k = 0; k < taps; ++k) {
+            const auto parts = bytes_of(across.whole[size_t(i) * taps + k]);
+            int8_t* to = group + kVector * (1 + 3 * (k / 4)) + k % 4;
+            for (int part = 0; part < 3; ++part)
+                for (int channel = 0; channel < 3; ++channel) to[kVector * part + 4 * channel] = parts[part];
+        }
+    }
+}
+
+TLEDGE_AVX512 inline __m512i finish_avx512(const __m512i* sums) {
+    const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(sums[0], 8), sums[1]);
+    return _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(upper, 8), sums[2]), kShift);
+}
+
+TLEDGE_AVX512 void across_avx512(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
+    if (weights.lanes.empty()) return across_avx2(in, weights, outputs, out);
+    const int8_t* lanes = weights.lanes.data();
+    for (int i = 0; i < outputs; i += kGroup) {
+        const __m512i indices = _mm512_loadu_si512(lanes);
+        lanes += kVector;
+        __m512i sums[kBlock][3];
+        for (auto& row : sums) row[0] = row[1] = _mm512_setzero_si512(), row[2] = _mm512_set1_epi32(kRound);
+        size_t at = 3 * size_t(weights.first[i]);
+        for (int k = 0; k < weights.taps; k += 4, at += 12, lanes += 3 * kVector) {
+            const __m512i parts[3] = {_mm512_loadu_si512(lanes), _mm512_loadu_si512(lanes + kVector),
+                                      _mm512_loadu_si512(lanes + 2 * kVector)};
+            for (int row = 0; row < kBlock; ++row) {
+                const __m512i taps = _mm512_permutexvar_epi8(indices, _mm512_loadu_si512(in[row] + at));
+                for (int part = 0; part < 3; ++part)
+                    sums[row][part] = _mm512_dpbusd_epi32(sums[row][part], taps, parts[part]);
             }
         }
-        for (int part = 0; part < 4; ++part) {
-            high[part] =
-                _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high[part], kLowBits), low[part]), kShift);
+        for (int row = 0; row < kBlock; ++row) {
+            const __m512i pixels = _mm512_max_epi32(finish_avx512(sums[row]), _mm512_setzero_si512());
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out[row] + 3 * size_t(i)), _mm512_cvtusepi32_epi8(pixels));
+        }
+    }
+}
+
+TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    const int8_t* lanes = &weights.lanes[3 * size_t(y) * weights.taps];
+    for (size_t x = 0; x < bytes; x += kVector) {
+        const __mmask64 inside = bytes - x >= kVector ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
+        __m512i sums[4][3];
+        for (auto& part : sums) part[0] = part[1] = _mm512_setzero_si512(), part[2] = _mm512_set1_epi32(kRound);
+        for (int k = 0; k < weights.taps; k += 4) {
+            __m512i rows[4];
+            for (int row = 0; row < 4; ++row) rows[row] = _mm512_maskz_loadu_epi8(inside, in[k + row] + x);
+            const __m512i left[2] = {_mm512_unpacklo_epi8(rows[0], rows[1]), _mm512_unpacklo_epi8(rows[2], rows[3])};
+            const __m512i right[2] = {_mm512_unpackhi_epi8(rows[0], rows[1]), _mm512_unpackhi_epi8(rows[2], rows[3])};
+            const __m512i taps[4] = {_mm512_unpacklo_epi16(left[0], left[1]), _mm512_unpackhi_epi16(left[0], left[1]),
+                                     _mm512_unpacklo_epi16(right[0], right[1]),
+                                     _mm512_unpackhi_epi16(right[0], right[1])};
+            for (int part = 0; part < 3; ++part) {
+                int32_t four;
+                std::memcpy(&four, lanes + 3 * k + 4 * part, sizeof four);
+                for (int i = 0; i < 4; ++i)
+                    sums[i][part] = _mm512_dpbusd_epi32(sums[i][part], taps[i], _mm512_set1_epi32(four));
+            }
         }
         const __m512i packed =
-            _mm512_packus_epi16(_mm512_packs_epi32(high[0], high[1]), _mm512_packs_epi32(high[2], high[3]));
+            _mm512_packus_epi16(_mm512_packs_epi32(finish_avx512(sums[0]), finish_avx512(sums[1])),
+                                _mm512_packs_epi32(finish_avx512(sums[2]), finish_avx512(sums[3])));
         _mm512_mask_storeu_epi8(out + x, inside, packed);
     }
 }
@@ -345,7 +418,7 @@ void down_neon(const uint8_t* const* in, const Weights& weights, int y, size_t b
 
 const Variant<Passes> kVariants[] = {
 #if defined(__x86_64__)
-    {"avx512", "AVX-512 F, BW", has_avx512bw, {across_avx2, down_avx512, kBlock, 2}},
+    {"avx512", "AVX-512 VBMI, VNNI", has_avx512vnni, {across_avx512, down_avx512, 4, 4, arrange_avx512}},
     {"avx2", "AVX2", has_avx2, {across_avx2, down_avx2, kBlock, 2}},
 #elif defined(__aarch64__)
     {"neon", "NEON", always, {across_neon, down_neon, kBlock, 1}},

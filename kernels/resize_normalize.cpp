@@ -117,6 +117,7 @@ struct Scratch {
     Weights across, down;
     std::vector<uint8_t> padded, narrowed, shortened;
     std::vector<const uint8_t*> window;
+    Arrange arranged_by = nullptr;
 };
 
 // Rows that a horizontal pass takes at once. Grey rows travel by threes, in the places of red, green and blue.
@@ -138,7 +139,7 @@ struct Job {
 };
 
 // `job.rows()` rows of the source's width become as many of the output's. RGB rows must be readable kSlack bytes past
-// their end; one byte past the end of each result is overwritten.
+// their end; kSpill bytes past the end of each result may be overwritten.
 void narrow(const Job& job, const uint8_t* const* from, uint8_t* const* to) {
     if (job.image.channels == 3) return job.run.across(from, job.scratch.across, job.window.width, to);
     const size_t stride = 3 * size_t(job.window.width) + kSlack;
@@ -230,8 +231,12 @@ void resize(const Picture<const uint8_t>& image, const Batch& batch, size_t inde
         for (int y = 0; y < to.height; ++y) job.put(image.row(y), y);
         return;
     }
-    fill_weights(scratch.across, image.width, to.width, x0, x1, filter, run.across_taps);
-    fill_weights(scratch.down, image.height, to.height, y0, y1, filter, run.down_taps);
+    const bool other_across = fill_weights(scratch.across, image.width, to.width, x0, x1, filter, run.across_taps);
+    const bool other_down = fill_weights(scratch.down, image.height, to.height, y0, y1, filter, run.down_taps);
+    if (run.arrange && (other_across || other_down || scratch.arranged_by != run.arrange)) {
+        run.arrange(scratch.across, scratch.down);
+    }
+    scratch.arranged_by = run.arrange;
     scratch.window.resize(scratch.down.taps);
     const bool much_shorter = image.height > to.height && image.height - to.height > 2 * (image.width - to.width);
     much_shorter ? down_then_across(job) : across_then_down(job);
