@@ -35,7 +35,7 @@ from tledge.model.quantize import quantize
 from tledge.schema import Backbone, Sample
 
 BAR = 0.95
-ROUNDS = 15
+ROUNDS = 11
 PICTURES = 384  # a small data set; what is done once, such as opening the cache, counts in full
 SIZE = (512, 384)
 

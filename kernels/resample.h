@@ -258,8 +258,8 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
 // middle · 2^8 + low, each from -128 to 127.
 #define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")))
 
-constexpr int kGroup = 5;                  // outputs at a time: their three channels fill 15 of 16 sums
-constexpr int kVector = 64;                // bytes
+constexpr int kGroup = 5;                 // outputs at a time: their three channels fill 15 of 16 sums
+constexpr int kVector = 64;               // bytes
 constexpr int kFarthest = (64 - 12) / 3;  // pixels from the first window of a group to its last, to be in one vector
 
 std::array<int8_t, 3> bytes_of(int32_t whole) {
@@ -268,9 +268,9 @@ std::array<int8_t, 3> bytes_of(int32_t whole) {
     return {int8_t((whole - low - middle * 256) / 65536), middle, low};
 }
 
-// Across: for each group of outputs one vector of byte indices, which bring the four taps of each sum together, then for
-// every four taps the three vectors of weights. Nothing at all where windows lie too far apart. Down: the three bytes
-// of each weight, tap by tap in fours.
+// Across: for each group of outputs one vector of byte indices, which bring the four taps of each sum together, then
+// for every four taps the three vectors of weights. Nothing at all where windows lie too far apart. Down: the three
+// bytes of each weight, tap by tap in fours.
 void arrange_avx512(Weights& across, Weights& down) {
     down.lanes.resize(3 * down.whole.size());
     for (size_t k = 0; k < down.whole.size(); ++k) {
@@ -345,9 +345,8 @@ TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights,
                     sums[i][part] = _mm512_dpbusd_epi32(sums[i][part], taps[i], _mm512_set1_epi32(four));
             }
         }
-        const __m512i packed =
-            _mm512_packus_epi16(_mm512_packs_epi32(finish_avx512(sums[0]), finish_avx512(sums[1])),
-                                _mm512_packs_epi32(finish_avx512(sums[2]), finish_avx512(sums[3])));
+        const __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(finish_avx512(sums[0]), finish_avx512(sums[1])),
+                                                   _mm512_packs_epi32(finish_avx512(sums[2]), finish_avx512(sums[3])));
         _mm512_mask_storeu_epi8(out + x, inside, packed);
     }
 }

@@ -2,8 +2,8 @@
 //
 //     out = levels[channel][resampled]     or `resampled` itself, where `out` is uint8
 //
-// resample.h holds the formula of resampling, its passes and the table of variants; here are what part of a picture goes
-// where (stretch, crop, pad), the rows' way through the passes, the threads and the binding.
+// resample.h holds the formula of resampling, its passes and the table of variants; here are what part of a picture
+// goes where (stretch, crop, pad), the rows' way through the passes, the threads and the binding.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
@@ -332,10 +332,11 @@ Batch batch_of(const AnyOutput& output, const std::optional<AnyArray>& levels) {
         check_contiguous("levels", *levels);
     }
     const int axis = pixels ? 1 : 2;
+    const size_t itemsize = pixels ? 1 : half ? 2 : 4;
     return {static_cast<uint8_t*>(output.data()),
             levels ? static_cast<const uint8_t*>(levels->data()) : nullptr,
             out.shape(0),
-            size_t(pixels ? 1 : half ? 2 : 4),
+            itemsize,
             int(out.shape(axis)),
             int(out.shape(axis + 1))};
 }
