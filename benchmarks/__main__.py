@@ -18,16 +18,8 @@ from benchmarks import measure, processes
 from tledge import machine
 
 NAMES = (
-    "startup",
-    "resize",
-    "head",
-    "calibrate",
-    "int8",
-    "train_time",
-    "accuracy",
-    "applications",
-    "recipes",
-    "finetune",
+    *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8"),
+    *("train_time", "accuracy", "applications", "recipes", "finetune"),
 )
 _HERE = Path(__file__).resolve().parent
 

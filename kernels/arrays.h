@@ -70,8 +70,7 @@ inline void check_shape(const char* name, const AnyArray& array, std::initialize
         fits = fits && (length == kAny || array.shape(axis) == length);
         ++axis;
     }
-    if (!fits)
-        refuse_type(std::string(name) + " must have shape [" + text + "], found " + shape_of(array) + ".");
+    if (!fits) refuse_type(std::string(name) + " must have shape [" + text + "], found " + shape_of(array) + ".");
     for (axis = 0; axis < array.ndim(); ++axis)
         if (array.shape(axis) == 0)
             refuse_value(std::string(name) + " must not be empty, found " + shape_of(array) + ".");
@@ -102,33 +101,9 @@ inline Picture<const uint8_t> picture_in(const char* name, const AnyArray& array
     return {static_cast<const uint8_t*>(array.data()), int(array.shape(0)), int(array.shape(1)), channels, stride};
 }
 
-// A picture to fill: uint8 [h, w, 3], pixels contiguous within each row; a window of a batch will do.
-inline Picture<uint8_t> picture_out(const char* name, const AnyOutput& output) {
-    const AnyArray array(output);
-    if (array.dtype() != nanobind::dtype<uint8_t>()) refuse_type(std::string(name) + " must be a uint8 array.");
-    if (array.ndim() != 3 || array.shape(2) != 3) {
-        refuse_type(std::string(name) + " must have shape [h, w, 3], found " + shape_of(array) + ".");
-    }
-    check_size(name, array);
-    if (!steps(array, 1, 3) || !steps(array, 2, 1)) {
-        refuse_type(std::string(name) + " must be contiguous within each row.");
-    }
-    const std::ptrdiff_t stride = array.shape(0) == 1 ? 0 : array.stride(0);
-    return {static_cast<uint8_t*>(output.data()), int(array.shape(0)), int(array.shape(1)), 3, stride};
-}
-
-// First and one past the last byte that the picture touches.
-template <class Byte>
-std::pair<uintptr_t, uintptr_t> extent(const Picture<Byte>& picture) {
-    const auto first = reinterpret_cast<uintptr_t>(picture.row(0)),
-               last = reinterpret_cast<uintptr_t>(picture.row(picture.height - 1));
-    return {std::min(first, last), std::max(first, last) + size_t(picture.width) * picture.channels};
-}
-
-inline void check_apart(const Picture<const uint8_t>& image, const Picture<uint8_t>& out) {
-    const auto [image_first, image_end] = extent(image);
-    const auto [out_first, out_end] = extent(out);
-    if (image_first < out_end && out_first < image_end) refuse_value("image and out must not overlap.");
+inline void check_apart(const Picture<const uint8_t>& image, const uint8_t* out, const uint8_t* out_end) {
+    const uint8_t* image_end = image.row(image.height - 1) + size_t(image.width) * image.channels;
+    if (image.data < out_end && out < image_end) refuse_value("images and out must not overlap.");
 }
 
 }  // namespace tledge

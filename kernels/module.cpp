@@ -5,14 +5,14 @@
 namespace tledge {
 nanobind::list bind_loss_grad(nanobind::module_& module);
 nanobind::list bind_observe(nanobind::module_& module);
-nanobind::list bind_resize(nanobind::module_& module);
-}
+nanobind::list bind_resize_normalize(nanobind::module_& module);
+}  // namespace tledge
 
 NB_MODULE(_kernels, module) {
     // By kernel, the rows of its table: [(name, isa, supported by this processor)], the fastest first.
     nanobind::dict variants;
     variants["softmax_loss_grad"] = variants["sigmoid_loss_grad"] = tledge::bind_loss_grad(module);
     variants["observe"] = tledge::bind_observe(module);
-    variants["resize"] = tledge::bind_resize(module);
+    variants["resize_normalize"] = tledge::bind_resize_normalize(module);
     module.attr("VARIANTS") = variants;
 }

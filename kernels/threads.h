@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -10,12 +12,19 @@
 namespace tledge {
 
 // Calls work(part, thread) once for each part of 0..parts-1, on up to `threads` threads, of which this one is thread 0.
-// Which thread gets which part is chance, so that none waits for a slow one. `work` must not throw.
+// Which thread gets which part is chance, so that none waits for a slow one. The first exception is thrown again here.
 template <class Work>
 void share_out(int parts, int threads, const Work& work) {
     std::atomic<int> next{0};
+    std::exception_ptr failure;
+    std::mutex failing;
     const auto take = [&](int thread) {
-        for (int part; (part = next.fetch_add(1)) < parts;) work(part, thread);
+        try {
+            for (int part; (part = next.fetch_add(1)) < parts;) work(part, thread);
+        } catch (...) {
+            const std::lock_guard lock(failing);
+            if (!failure) failure = std::current_exception();
+        }
     };
     std::vector<std::thread> others;
     try {
@@ -24,6 +33,7 @@ void share_out(int parts, int threads, const Work& work) {
     }
     take(0);
     for (auto& other : others) other.join();
+    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace tledge

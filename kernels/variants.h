@@ -31,8 +31,9 @@ inline bool has_avx2_fma_f16c() {
 inline bool has_avx512f() {
     return __builtin_cpu_supports("avx512f");
 }
-inline bool has_avx512bw() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+inline bool has_avx512vnni() {
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

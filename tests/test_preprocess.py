@@ -17,7 +17,8 @@ from PIL import Image, ImageCms
 from tledge import preprocess
 from tledge.decode import MAX_PIXELS, decode
 from tledge.errors import DataError
-from tledge.preprocess import PAD_GREY, fit_into
+from tledge.preprocess import fit_into
+from tledge.reference import PAD_GREY
 from tledge.schema import PreprocessSpec
 
 DEEP = np.array([[0, 257, 32768, 65535]], np.uint16)
@@ -305,9 +306,101 @@ def shape_or_error(contents: bytes) -> object:
         return error.message
 
 
-def test_importing_loads_no_pillow():
-    script = "import sys, tledge.preprocess; sys.exit(any(name.split('.')[0] == 'PIL' for name in sys.modules))"
+def test_importing_loads_no_decoder():
+    script = "import sys, tledge.preprocess; sys.exit(not {'PIL', 'simplejpeg'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# ── JPEG by libjpeg-turbo and by Pillow, whole and reduced ───────────────────────────────────────────────────────────
+
+
+def jpegs() -> dict[str, bytes]:
+    image = Image.fromarray(draw_photo(1, np.random.default_rng(0), 90)).resize((203, 149))
+    exif = Image.Exif()
+    exif[274] = 6
+    rgb = io.BytesIO()
+    image.save(rgb, "JPEG", keep_rgb=True)
+    flawed = bytearray(encode(image, "JPEG"))
+    flawed[-2:-2] = b"\0\0\0"  # "extraneous bytes before marker": Pillow lets it pass
+    return {
+        "4:2:0": encode(image, "JPEG"),
+        "4:2:2": encode(image, "JPEG", subsampling=1),
+        "4:4:4": encode(image, "JPEG", subsampling=0),
+        "progressive": encode(image, "JPEG", progressive=True),
+        "restarts": encode(image, "JPEG", restart_marker_rows=1),
+        "grey": encode(image.convert("L"), "JPEG"),
+        "rgb": rgb.getvalue(),
+        "cmyk": encode(image.convert("CMYK"), "JPEG"),
+        "turned": encode(image, "JPEG", exif=exif),
+        "unreadable exif": encode(image, "JPEG", exif=b"Exif\0\0nonsense"),
+        "flawed": bytes(flawed),
+    }
+
+
+def without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tledge.decode._simplejpeg", lambda: None)
+
+
+@pytest.mark.parametrize("wanted", [None, (60, 60), (30, 40), (9, 9), (1, 90)])
+@pytest.mark.parametrize("name", jpegs())
+def test_pillow_gives_the_bytes_of_libjpeg_turbo(name, wanted, monkeypatch):
+    found = decode(jpegs()[name], wanted)
+    without_simplejpeg(monkeypatch)
+    np.testing.assert_array_equal(found, decode(jpegs()[name], wanted))
+
+
+@pytest.mark.parametrize("name", ["4:2:0", "grey", "cmyk", "turned"])
+@pytest.mark.parametrize(
+    ("wanted", "divisor"),
+    [(None, 1), ((75, 30), 1), ((38, 51), 1), ((37, 50), 2), ((18, 26), 2), ((18, 25), 4), ((9, 12), 8), ((1, 1), 8)],
+)
+def test_a_jpeg_is_reduced_as_far_as_the_size_wanted_allows(name, wanted, divisor):
+    turned = name == "turned"
+    shape = decode(jpegs()[name], wanted[::-1] if wanted and turned else wanted).shape
+    upright = shape[1::-1] if turned else shape[:2]
+    assert upright == (-(-149 // divisor), -(-203 // divisor))
+
+
+def test_a_reduced_jpeg_resized_is_near_the_whole_one_resized():
+    image = Image.fromarray(draw_photo(1, np.random.default_rng(0), 300))
+    contents = encode(image, "JPEG", quality=90)
+    for size in (70, 30):
+        spec = PreprocessSpec(size, size)
+        whole, reduced = preprocess.empty(2, spec)
+        fit_into(decode(contents), spec, whole)
+        fit_into(decode(contents, (size, size)), spec, reduced)
+        assert np.abs(whole.astype(int) - reduced).mean() < 3
+
+
+def test_other_formats_come_whole():
+    for kind in ("PNG", "BMP", "WEBP", "TIFF", "GIF"):
+        assert decode(encode(photo(), kind), (2, 2)).shape == (40, 40, 3)
+
+
+def test_orientation_in_xmp_counts_as_pillow_says():
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(xmp)) + xmp
+    contents = encode(Image.new("RGB", (40, 20)), "JPEG")
+    assert decode(contents[:2] + segment + contents[2:]).shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize("wanted", [None, (5, 5)])
+@pytest.mark.parametrize("name", jpegs())
+def test_damage_is_judged_alike_with_and_without_libjpeg_turbo(name, wanted, monkeypatch):
+    contents, rng = jpegs()[name], random.Random(0)
+    cuts = [contents[:length] for length in (*range(0, 60, 7), *(rng.randrange(len(contents)) for _ in range(20)))]
+    damaged = cuts + [flip_some(contents, rng) for _ in range(100)]
+    found = [pixels_or_nothing(each, wanted) for each in damaged]
+    without_simplejpeg(monkeypatch)
+    for each, pixels in zip(damaged, found, strict=True):
+        np.testing.assert_array_equal(pixels, pixels_or_nothing(each, wanted))
+
+
+def pixels_or_nothing(contents: bytes, wanted: tuple[int, int] | None) -> np.ndarray | None:
+    try:
+        return decode(contents, wanted)
+    except DataError:
+        return None
 
 
 # ── Fit ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

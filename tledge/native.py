@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ except ImportError as error:
         )
 
 
-KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad", "observe")
+KERNELS = ("resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "observe")
 
 
 class Variant(NamedTuple):
@@ -40,20 +40,28 @@ class Variant(NamedTuple):
     supported: bool
 
 
-def resize(
-    image: np.ndarray, out: np.ndarray, box: reference.Box | None = None, interpolation: str = "bilinear"
+def resize_normalize(
+    images: Sequence[np.ndarray],
+    out: np.ndarray,
+    fit: str = "stretch",
+    interpolation: str = "bilinear",
+    levels: np.ndarray | None = None,
+    threads: int = 1,
 ) -> None:
-    """Resample `image` to the size of `out`, antialiased, into `out`; the same bytes as Pillow's `Image.resize`.
+    """Resample each of `images` to the size of its place in `out`, antialiased, into `out`: the bytes of Pillow.
 
-    `image` is uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous; grey is replicated into the three channels. `out` is
-    uint8 [h, w, 3], contiguous within each row, its rows any distance apart: a window of a batch will do. `box` is the
-    region to take, (x0, y0, x1, y1) in source pixels; the whole image without it. `interpolation` is "bilinear" or
-    "bicubic". The interpreter's lock is released meanwhile.
+    `images` are uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous, of any sizes; grey is replicated into the three
+    channels. `out` is uint8 [N, h, w, 3], or float32 or float16 [N, 3, h, w], C-contiguous, and overlaps none of them.
+    `levels`, of the float type of `out`, [3, 256], is what each grey level of each channel becomes: take
+    `reference.levels_of(mean, std, dtype)`. `fit`: "stretch" ignores the aspect ratio; "crop" takes the largest centred
+    box of the target's; "pad" keeps the whole picture, centred on grey. A picture of the target's size passes
+    unchanged. `interpolation` is "bilinear" or "bicubic". Up to `threads` pictures are worked on at a time; the
+    interpreter's lock is released meanwhile.
 
-    Raises TypeError on another dtype, rank or layout (nothing is ever copied to fit), ValueError on an empty image, on
-    a box that is empty or leaves the image, or on an unknown interpolation. Formula and source: `tledge.reference`.
+    Raises TypeError on another dtype, rank or layout (nothing is ever copied to fit), ValueError on an empty array,
+    another number of images than `out` holds, or an unknown word. Formula and source: `tledge.reference`.
     """
-    implementation("resize")(image, out, box, interpolation)
+    implementation("resize_normalize")(images, out, fit, interpolation, levels, threads)
 
 
 def softmax_loss_grad(

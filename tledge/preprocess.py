@@ -16,45 +16,12 @@ from tledge.errors import DataError
 from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
 
 # Part of the key of cached features: count it up when the pixels that a file becomes change.
-REVISION = 1
-PAD_GREY = 128
+REVISION = 2
 
 
 def fit_into(image: np.ndarray, spec: PreprocessSpec, out: np.ndarray) -> None:
-    """Resize `image`, uint8 [H, W, 3] or [H, W], into `out`, uint8 [spec.height, spec.width, 3].
-
-    `stretch` ignores the aspect ratio; `crop` takes the largest centred box of the target's aspect ratio; `pad` keeps
-    the whole picture, centred on grey (PAD_GREY). A picture that has the target's size already passes unchanged.
-    """
-    if image.shape[:2] == (spec.height, spec.width):
-        out[...] = image if image.ndim == 3 else image[..., None]
-    else:
-        _FITS[spec.fit](image, spec.interpolation, out)
-
-
-def _stretch(image: np.ndarray, interpolation: str, out: np.ndarray) -> None:
-    native.resize(image, out, interpolation=interpolation)
-
-
-def _crop(image: np.ndarray, interpolation: str, out: np.ndarray) -> None:
-    (height, width), (out_height, out_width) = image.shape[:2], out.shape[:2]
-    zoom = max(out_height / height, out_width / width)
-    box_height, box_width = min(height, out_height / zoom), min(width, out_width / zoom)
-    left, top = (width - box_width) / 2, (height - box_height) / 2
-    native.resize(image, out, (left, top, width - left, height - top), interpolation)
-
-
-def _pad(image: np.ndarray, interpolation: str, out: np.ndarray) -> None:
-    (height, width), (out_height, out_width) = image.shape[:2], out.shape[:2]
-    zoom = min(out_height / height, out_width / width)
-    inner_height = min(out_height, max(1, round(height * zoom)))
-    inner_width = min(out_width, max(1, round(width * zoom)))
-    top, left = (out_height - inner_height) // 2, (out_width - inner_width) // 2
-    out[...] = PAD_GREY
-    native.resize(image, out[top : top + inner_height, left : left + inner_width], interpolation=interpolation)
-
-
-_FITS = {"stretch": _stretch, "crop": _crop, "pad": _pad}
+    """Resize `image`, uint8 [H, W, 3] or [H, W], into `out`, uint8 [spec.height, spec.width, 3]."""
+    native.resize_normalize([np.ascontiguousarray(image)], out[None], spec.fit, spec.interpolation)
 
 
 # ── Vectors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +60,7 @@ def load_into(source: str | os.PathLike[str] | bytes | np.ndarray, spec: InputSp
             raise DataError("the model takes pictures, this is a vector")
         fit_into(source, spec, out)
     else:
-        fit_into(decode(source), spec, out)
+        fit_into(decode(source, (spec.height, spec.width)), spec, out)
 
 
 def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: InputSpec) -> np.ndarray:

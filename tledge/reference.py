@@ -6,11 +6,13 @@ between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+_Fitted = tuple[Box, slice, slice]  # what part of a picture goes to which rows and columns
+PAD_GREY = 128
 
 _FIXED_POINT = 2.0**22
 _TILE_BYTES = 64 << 20  # of logits in memory at a time
@@ -19,24 +21,85 @@ _LOWEST_EXPONENT = -160  # of bins where nothing but zeros was seen; the smalles
 _SUMS, _BLOCK = 16, 1 << 15
 
 
-def resize(image: np.ndarray, out: np.ndarray, box: Box | None = None, interpolation: str = "bilinear") -> None:
-    """Resample `image` to the size of `out`, antialiased, into `out`.
+def resize_normalize(
+    images: Sequence[np.ndarray],
+    out: np.ndarray,
+    fit: str = "stretch",
+    interpolation: str = "bilinear",
+    levels: np.ndarray | None = None,
+    threads: int = 1,
+) -> None:
+    """Resample each of `images` to the size of its place in `out`, antialiased, into `out`.
 
-    `image` is uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous; grey is replicated into the three channels. `out` is
-    uint8 [h, w, 3], contiguous within each row, its rows any distance apart: a window of a batch will do. The two must
-    not overlap. `box` is the region to take, (x0, y0, x1, y1) in source pixels, fractions allowed; the whole image
-    without it. `interpolation` is "bilinear" or "bicubic" (a = -1/2).
+    `images` are uint8 [H, W, 3], [H, W, 1] or [H, W], C-contiguous, of any sizes; grey is replicated into the three
+    channels. `out` is uint8 [N, h, w, 3], or float32 or float16 [N, 3, h, w], C-contiguous, and overlaps none of them.
+    `levels`, of the float type of `out`, [3, 256], is what each grey level of each channel becomes (`levels_of`).
+    `fit`: "stretch" ignores the aspect ratio; "crop" takes the largest centred box of the target's; "pad" keeps the
+    whole picture, centred on grey (PAD_GREY). A picture of the target's size passes unchanged. `interpolation` is
+    "bilinear" or "bicubic" (a = -1/2). `threads` is how many of them the compiled variants work with.
 
-    Raises TypeError on another dtype, rank or layout, ValueError on an empty image, a box that is empty or leaves the
-    image, or an unknown interpolation. Source: Keys 1981, "Cubic convolution interpolation for digital image
-    processing", for the cubic; windows, rounding after each pass, and the order of the passes (down before across only
-    where the height shrinks much more than the width) are those of Pillow 13's `Image.resize`: the bytes are the same.
+    Raises TypeError on another dtype, rank or layout, ValueError on an empty array, another number of images than `out`
+    holds, or an unknown word. Source: Keys 1981, "Cubic convolution interpolation for digital image processing", for
+    the cubic; windows, rounding after each pass, and the order of the passes (down before across only where the height
+    shrinks much more than the width) are those of Pillow 13's `Image.resize` with a `box`: the bytes are the same.
     """
-    _check_arrays(image, out)
+    _check_batch(out, levels)
+    _check_images(images, out)
+    if fit not in _FITS:
+        raise ValueError(f'fit must be "stretch", "crop" or "pad", found {fit!r}.')
     if interpolation not in _FILTERS:
         raise ValueError(f'interpolation must be "bilinear" or "bicubic", found {interpolation!r}.')
-    (height, width), pixels = image.shape[:2], image.reshape(*image.shape[:2], -1)
-    x0, y0, x1, y1 = _check_box(box, width, height)
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, found {threads}.")
+    for image, place in zip(images, out, strict=True):
+        target = place.shape[:2] if levels is None else place.shape[1:]
+        pixels = np.full((*target, 3), PAD_GREY, np.uint8)
+        box, rows, columns = _FITS[fit](image.shape[:2], target)
+        _resample(image.reshape(*image.shape[:2], -1), pixels[rows, columns], box, interpolation)
+        if levels is None:
+            place[...] = pixels
+        else:
+            for channel, values in enumerate(levels):
+                place[channel] = values[pixels[..., channel]]
+
+
+def levels_of(mean: Sequence[float], std: Sequence[float], dtype: type = np.float32) -> np.ndarray:
+    """Return [3, 256] of `dtype`: (level - mean) / std for each channel, rounded to float32, then to `dtype`."""
+    grey, column = np.arange(256.0), (3, 1)
+    return ((grey - np.reshape(mean, column)) / np.reshape(std, column)).astype(np.float32).astype(dtype)
+
+
+def _stretch(size: tuple[int, int], target: tuple[int, int]) -> _Fitted:
+    return (0, 0, size[1], size[0]), slice(None), slice(None)
+
+
+def _crop(size: tuple[int, int], target: tuple[int, int]) -> _Fitted:
+    (height, width), zoom = size, max(target[0] / size[0], target[1] / size[1])
+    box_height, box_width = min(height, target[0] / zoom), min(width, target[1] / zoom)
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    return (left, top, width - left, height - top), slice(None), slice(None)
+
+
+def _pad(size: tuple[int, int], target: tuple[int, int]) -> _Fitted:
+    zoom = min(target[0] / size[0], target[1] / size[1])
+    inner = [min(whole, max(1, round(length * zoom))) for length, whole in zip(size, target, strict=True)]
+    places = [slice((whole - part) // 2, (whole - part) // 2 + part) for part, whole in zip(inner, target, strict=True)]
+    return (0, 0, size[1], size[0]), *places
+
+
+_FITS: dict[str, Callable[[tuple[int, int], tuple[int, int]], _Fitted]] = {
+    "stretch": _stretch,
+    "crop": _crop,
+    "pad": _pad,
+}
+
+
+def _resample(pixels: np.ndarray, out: np.ndarray, box: Box, interpolation: str) -> None:
+    height, width = pixels.shape[:2]
+    if (height, width) == out.shape[:2]:
+        out[...] = pixels
+        return
+    x0, y0, x1, y1 = (np.float32(edge) for edge in box)  # single precision, as Pillow keeps it
     across = _weights(width, out.shape[1], x0, x1, interpolation)
     down = _weights(height, out.shape[0], y0, y1, interpolation)
     if height > out.shape[0] and height - out.shape[0] > 2 * (width - out.shape[1]):
@@ -196,24 +259,35 @@ def observe(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_arrays(image: np.ndarray, out: np.ndarray) -> None:
-    for name, array in (("image", image), ("out", out)):
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
-            raise TypeError(f"{name} must be a uint8 array, found {getattr(array, 'dtype', type(array).__name__)}.")
-    if image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
-        raise TypeError(f"image must have shape [H, W, 3], [H, W, 1] or [H, W], found {list(image.shape)}.")
-    if not image.flags.c_contiguous:
-        raise TypeError("image must be C-contiguous; pass numpy.ascontiguousarray(image).")
-    if out.ndim != 3 or out.shape[2] != 3:
-        raise TypeError(f"out must have shape [h, w, 3], found {list(out.shape)}.")
+def _check_images(images: Sequence[np.ndarray], out: np.ndarray) -> None:
+    if isinstance(images, str | bytes) or not isinstance(images, Sequence | np.ndarray):
+        raise TypeError(f"images must be a list of arrays, found {type(images).__name__}.")
+    if len(images) != len(out):
+        raise ValueError(f"images must be as many as out holds, {len(out)}, found {len(images)}.")
+    for image in images:
+        _check_dtype("image", image, np.dtype(np.uint8))
+        if image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
+            raise TypeError(f"image must have shape [H, W, 3], [H, W, 1] or [H, W], found {list(image.shape)}.")
+        if not image.flags.c_contiguous:
+            raise TypeError("image must be C-contiguous; pass numpy.ascontiguousarray(image).")
+        if 0 in image.shape:
+            raise ValueError(f"image must not be empty, found {list(image.shape)}.")
+        if np.may_share_memory(image, out):
+            raise ValueError("images and out must not overlap.")
+
+
+def _check_batch(out: np.ndarray, levels: np.ndarray | None) -> None:
+    dtype = getattr(out, "dtype", None)
+    if not isinstance(out, np.ndarray) or dtype not in (np.uint8, np.float16, np.float32):
+        raise TypeError(f"out must be a uint8, float16 or float32 array, found {dtype or type(out).__name__}.")
+    pixels = dtype == np.uint8
+    _check_vector("out", out, dtype, (None, None, None, 3) if pixels else (None, 3, None, None))
     if not out.flags.writeable:
         raise TypeError("out must be writeable.")
-    if 0 in image.shape or 0 in out.shape:
-        raise ValueError(f"image and out must not be empty, found {list(image.shape)} and {list(out.shape)}.")
-    if not out[0].flags.c_contiguous:
-        raise TypeError("out must be contiguous within each row.")
-    if np.may_share_memory(image, out):
-        raise ValueError("image and out must not overlap.")
+    if pixels != (levels is None):
+        raise TypeError("levels must be given where out is float, and only there.")
+    if levels is not None:
+        _check_vector("levels", levels, dtype, (3, 256))
 
 
 def _check_activations(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
@@ -269,16 +343,3 @@ def _check_shape(name: str, array: np.ndarray, shape: tuple[int | None, ...]) ->
         raise TypeError(f"{name} must have shape [{wanted}], found {list(array.shape)}.")
     if 0 in array.shape:
         raise ValueError(f"{name} must not be empty, found {list(array.shape)}.")
-
-
-def _check_box(box: Box | None, width: int, height: int) -> tuple[np.float32, ...]:
-    """Return the box in single precision, as Pillow keeps it."""
-    try:
-        x0, y0, x1, y1 = (float(edge) for edge in ((0, 0, width, height) if box is None else box))
-    except (TypeError, ValueError):
-        raise ValueError(f"box must be four numbers (x0, y0, x1, y1), found {box!r}.") from None
-    edges = tuple(np.float32(edge) for edge in (x0, y0, x1, y1))
-    if not (0 <= edges[0] < edges[2] <= width and 0 <= edges[1] < edges[3] <= height):
-        limits = f"0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
-        raise ValueError(f"box must satisfy {limits}, found ({x0:g}, {y0:g}, {x1:g}, {y1:g}).")
-    return edges

@@ -1,4 +1,4 @@
-"""The edge side: a model file in, predictions out. Needs numpy and onnxruntime, and Pillow only for picture files.
+"""The edge side: a model file in, predictions out. Needs numpy and onnxruntime, for files Pillow and simplejpeg.
 
 from tledge.runtime import Predictor
 predictor = Predictor("model.onnx")

@@ -1,4 +1,4 @@
-// resize: antialiased, separable resampling of 8-bit pictures.
+// The passes of resize_normalize: antialiased, separable resampling of 8-bit pictures.
 //
 //     out = R(V · R(H · image))     R(s) = clip(floor(s + 1/2), 0, 255)
 //
@@ -9,17 +9,15 @@
 // loses more than twice the pixels that the width does, V goes before H: with clipping between them, the order shows.
 // Weights are whole multiples of 2^-22, so every variant gives the same bytes; they, the windows and the order are
 // those of Pillow 13's Image.resize, so these are Pillow's bytes too. tledge/reference.py says the same in NumPy.
-#include <nanobind/nanobind.h>
+#pragma once
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 #include <vector>
 
-#include "arrays.h"
 #include "variants.h"
 
 #if defined(__x86_64__)
@@ -28,17 +26,16 @@
 #include <arm_neon.h>
 #endif
 
-namespace nb = nanobind;
-
 namespace tledge {
 namespace {
 
 // ── Weights ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 constexpr int kShift = 22;
-constexpr int32_t kHalf = 1 << (kShift - 1);
+constexpr int32_t kRound = 1 << (kShift - 1);
 constexpr int kBlock = 4;   // horizontal passes work on this many rows, and this many taps, at a time
-constexpr int kSlack = 16;  // bytes past the end of a row that a horizontal pass may read
+constexpr int kSlack = 64;  // bytes past the end of a row that a horizontal pass may read
+constexpr int kSpill = 16;  // bytes past the end of its result that it may write
 constexpr int kLowBits = 12;
 
 // Vector units multiply 16-bit numbers twice as fast as 32-bit ones, so a weight is also kept as high · 2^12 + low.
@@ -48,7 +45,9 @@ struct Weights {
     std::vector<int> first;
     std::vector<int32_t> whole;
     std::vector<int16_t> high, low;
+    std::vector<int8_t> lanes;  // the same once more, in the order that one variant wants it
     std::vector<double> exact;
+    std::array<double, 6> made_for{};
 };
 
 struct Filter {
@@ -72,8 +71,12 @@ void set_weight(Weights& weights, size_t at, double value) {
     weights.high[at] = int16_t((whole - weights.low[at]) >> kLowBits);
 }
 
-// Windows that would reach past the end are moved back, with zeros before their first tap.
-void fill_weights(Weights& weights, int size, int outputs, float low, float high, const Filter& filter, int multiple) {
+// Windows that would reach past the end are moved back, with zeros before their first tap. Returns false when the
+// weights are those of the last picture already.
+bool fill_weights(Weights& weights, int size, int outputs, float low, float high, const Filter& filter, int multiple) {
+    const std::array<double, 6> wanted{double(size), double(outputs), low, high, filter.support, double(multiple)};
+    if (wanted == weights.made_for) return false;
+    weights.made_for = wanted;
     const double scale = double(high - low) / outputs, stretch = std::max(scale, 1.0), reach = filter.support * stretch;
     const auto centre = [&](int i) { return low + (i + 0.5) * scale; };
     const auto begin = [&](int i) { return std::max(int(centre(i) - reach + 0.5), 0); };
@@ -98,14 +101,16 @@ void fill_weights(Weights& weights, int size, int outputs, float low, float high
         const size_t at = size_t(i) * taps + (window - weights.first[i]);
         for (int k = 0; k < count; ++k) set_weight(weights, at + k, weights.exact[k] / total);
     }
+    return true;
 }
 
 // ── Portable passes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-// across: `outputs` RGB pixels of kBlock rows, from rows that can be read kSlack bytes past their end. Writes one byte
-// past
-//         the last pixel of each row.
+// arrange: what `across` and `down` want to have made of weights that have changed, if anything.
+// across: `outputs` RGB pixels of kBlock rows, from rows that can be read kSlack bytes past their end. Writes up to
+//         kSpill bytes past the last pixel of each row.
 // down:   `bytes` of one row, from the `weights.taps` rows under the window of output `y`.
+using Arrange = void (*)(Weights& across, Weights& down);
 using Across = void (*)(const uint8_t* const* in, const Weights&, int outputs, uint8_t* const* out);
 using Down = void (*)(const uint8_t* const* in, const Weights&, int y, size_t bytes, uint8_t* out);
 
@@ -113,6 +118,7 @@ struct Passes {
     Across across;
     Down down;
     int across_taps, down_taps;  // what Weights::taps must be a multiple of
+    Arrange arrange = nullptr;
 };
 
 inline uint8_t to_byte(int32_t sum) {
@@ -124,7 +130,7 @@ void across_scalar(const uint8_t* const* in, const Weights& weights, int outputs
         const int32_t* weight = weights.whole.data();
         for (int i = 0; i < outputs; ++i, weight += weights.taps) {
             const uint8_t* pixel = in[row] + 3 * size_t(weights.first[i]);
-            int32_t red = kHalf, green = kHalf, blue = kHalf;
+            int32_t red = kRound, green = kRound, blue = kRound;
             for (int k = 0; k < weights.taps; ++k, pixel += 3) {
                 red += weight[k] * pixel[0];
                 green += weight[k] * pixel[1];
@@ -139,7 +145,7 @@ void across_scalar(const uint8_t* const* in, const Weights& weights, int outputs
 void down_from(size_t start, const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
     const int32_t* weight = &weights.whole[size_t(y) * weights.taps];
     for (size_t x = start; x < bytes; ++x) {
-        int32_t sum = kHalf;
+        int32_t sum = kRound;
         for (int k = 0; k < weights.taps; ++k) sum += weight[k] * in[k][x];
         out[x] = to_byte(sum);
     }
@@ -152,7 +158,7 @@ void down_scalar(const uint8_t* const* in, const Weights& weights, int y, size_t
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         int32_t sums[kLanes];
-        std::fill_n(sums, kLanes, kHalf);
+        std::fill_n(sums, kLanes, kRound);
         for (int k = 0; k < weights.taps; ++k) {
             for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += weight[k] * in[k][x + lane];
         }
@@ -184,7 +190,7 @@ TLEDGE_AVX2 inline __m256i four_taps_avx2(const int16_t* weights) {
 TLEDGE_AVX2 inline __m128i finish_avx2(__m256i high, __m256i low) {
     const __m256i sums = _mm256_add_epi32(_mm256_slli_epi32(high, kLowBits), low);
     const __m128i total = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    return _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(kHalf)), kShift);
+    return _mm_srai_epi32(_mm_add_epi32(total, _mm_set1_epi32(kRound)), kShift);
 }
 
 TLEDGE_AVX2 inline void store_four_rows(__m128i bytes, size_t at, uint8_t* const* out) {
@@ -223,7 +229,7 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         __m256i high[4] = {}, low[4];
-        for (auto& sums : low) sums = _mm256_set1_epi32(kHalf);
+        for (auto& sums : low) sums = _mm256_set1_epi32(kRound);
         for (int k = 0; k < weights.taps; k += 2) {
             const __m256i upper = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k] + x));
             const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in[k + 1] + x));
@@ -248,38 +254,99 @@ TLEDGE_AVX2 void down_avx2(const uint8_t* const* in, const Weights& weights, int
     down_from(x, in, weights, y, bytes, out);
 }
 
-// Across, windows are too short to fill wider registers: on Zen 4 an AVX-512 pass was slower than the AVX2 one, so the
-// avx512 variant takes that.
-#define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw")))
+// VNNI multiplies four bytes by four signed ones and adds up all four products, so here a weight is high · 2^16 +
+// middle · 2^8 + low, each from -128 to 127.
+#define TLEDGE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")))
 
-TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
-    constexpr size_t kLanes = 64;
-    const int16_t *weight_high = &weights.high[size_t(y) * weights.taps],
-                  *weight_low = &weights.low[size_t(y) * weights.taps];
-    const __m512i zero = _mm512_setzero_si512();
-    for (size_t x = 0; x < bytes; x += kLanes) {
-        const __mmask64 inside = bytes - x >= kLanes ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
-        __m512i high[4] = {}, low[4];
-        for (auto& sums : low) sums = _mm512_set1_epi32(kHalf);
-        for (int k = 0; k < weights.taps; k += 2) {
-            const __m512i upper = _mm512_maskz_loadu_epi8(inside, in[k] + x);
-            const __m512i lower = _mm512_maskz_loadu_epi8(inside, in[k + 1] + x);
-            const __m512i left = _mm512_unpacklo_epi8(upper, lower), right = _mm512_unpackhi_epi8(upper, lower);
-            const __m512i taps[4] = {_mm512_unpacklo_epi8(left, zero), _mm512_unpackhi_epi8(left, zero),
-                                     _mm512_unpacklo_epi8(right, zero), _mm512_unpackhi_epi8(right, zero)};
-            const __m512i pair_high = _mm512_set1_epi32(pair_at(weight_high + k));
-            const __m512i pair_low = _mm512_set1_epi32(pair_at(weight_low + k));
-            for (int part = 0; part < 4; ++part) {
-                high[part] = _mm512_add_epi32(high[part], _mm512_madd_epi16(taps[part], pair_high));
-                low[part] = _mm512_add_epi32(low[part], _mm512_madd_epi16(taps[part], pair_low));
+constexpr int kGroup = 5;                 // outputs at a time: their three channels fill 15 of 16 sums
+constexpr int kVector = 64;               // bytes
+constexpr int kFarthest = (64 - 12) / 3;  // pixels from the first window of a group to its last, to be in one vector
+
+std::array<int8_t, 3> bytes_of(int32_t whole) {
+    const auto low = int8_t(whole & 255);
+    const auto middle = int8_t((whole - low) / 256 & 255);
+    return {int8_t((whole - low - middle * 256) / 65536), middle, low};
+}
+
+// Across: for each group of outputs one vector of byte indices, which bring the four taps of each sum together, then
+// for every four taps the three vectors of weights. Nothing at all where windows lie too far apart. Down: the three
+// bytes of each weight, tap by tap in fours.
+void arrange_avx512(Weights& across, Weights& down) {
+    down.lanes.resize(3 * down.whole.size());
+    for (size_t k = 0; k < down.whole.size(); ++k) {
+        const auto parts = bytes_of(down.whole[k]);
+        for (int part = 0; part < 3; ++part) down.lanes[k / 4 * 12 + 4 * part + k % 4] = parts[part];
+    }
+    const int outputs = int(across.first.size()), taps = across.taps;
+    const size_t block = kVector * (1 + 3 * size_t(taps) / 4);
+    across.lanes.assign((outputs + kGroup - 1) / kGroup * block, 0);
+    for (int i = 0; i < outputs; ++i) {
+        const int in_group = i % kGroup, apart = across.first[i] - across.first[i - in_group];
+        if (apart > kFarthest) return across.lanes.clear();
+        int8_t* group = &across.lanes[i / kGroup * block] + 12 * in_group;
+        for (int byte = 0; byte < 12; ++byte) group[byte] = int8_t(3 * (apart + byte % 4) + byte / 4);
+        for (int k = 0; k < taps; ++k) {
+            const auto parts = bytes_of(across.whole[size_t(i) * taps + k]);
+            int8_t* to = group + kVector * (1 + 3 * (k / 4)) + k % 4;
+            for (int part = 0; part < 3; ++part)
+                for (int channel = 0; channel < 3; ++channel) to[kVector * part + 4 * channel] = parts[part];
+        }
+    }
+}
+
+TLEDGE_AVX512 inline __m512i finish_avx512(const __m512i* sums) {
+    const __m512i upper = _mm512_add_epi32(_mm512_slli_epi32(sums[0], 8), sums[1]);
+    return _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(upper, 8), sums[2]), kShift);
+}
+
+TLEDGE_AVX512 void across_avx512(const uint8_t* const* in, const Weights& weights, int outputs, uint8_t* const* out) {
+    if (weights.lanes.empty()) return across_avx2(in, weights, outputs, out);
+    const int8_t* lanes = weights.lanes.data();
+    for (int i = 0; i < outputs; i += kGroup) {
+        const __m512i indices = _mm512_loadu_si512(lanes);
+        lanes += kVector;
+        __m512i sums[kBlock][3];
+        for (auto& row : sums) row[0] = row[1] = _mm512_setzero_si512(), row[2] = _mm512_set1_epi32(kRound);
+        size_t at = 3 * size_t(weights.first[i]);
+        for (int k = 0; k < weights.taps; k += 4, at += 12, lanes += 3 * kVector) {
+            const __m512i parts[3] = {_mm512_loadu_si512(lanes), _mm512_loadu_si512(lanes + kVector),
+                                      _mm512_loadu_si512(lanes + 2 * kVector)};
+            for (int row = 0; row < kBlock; ++row) {
+                const __m512i taps = _mm512_permutexvar_epi8(indices, _mm512_loadu_si512(in[row] + at));
+                for (int part = 0; part < 3; ++part)
+                    sums[row][part] = _mm512_dpbusd_epi32(sums[row][part], taps, parts[part]);
             }
         }
-        for (int part = 0; part < 4; ++part) {
-            high[part] =
-                _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high[part], kLowBits), low[part]), kShift);
+        for (int row = 0; row < kBlock; ++row) {
+            const __m512i pixels = _mm512_max_epi32(finish_avx512(sums[row]), _mm512_setzero_si512());
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(out[row] + 3 * size_t(i)), _mm512_cvtusepi32_epi8(pixels));
         }
-        const __m512i packed =
-            _mm512_packus_epi16(_mm512_packs_epi32(high[0], high[1]), _mm512_packs_epi32(high[2], high[3]));
+    }
+}
+
+TLEDGE_AVX512 void down_avx512(const uint8_t* const* in, const Weights& weights, int y, size_t bytes, uint8_t* out) {
+    const int8_t* lanes = &weights.lanes[3 * size_t(y) * weights.taps];
+    for (size_t x = 0; x < bytes; x += kVector) {
+        const __mmask64 inside = bytes - x >= kVector ? ~__mmask64(0) : (__mmask64(1) << (bytes - x)) - 1;
+        __m512i sums[4][3];
+        for (auto& part : sums) part[0] = part[1] = _mm512_setzero_si512(), part[2] = _mm512_set1_epi32(kRound);
+        for (int k = 0; k < weights.taps; k += 4) {
+            __m512i rows[4];
+            for (int row = 0; row < 4; ++row) rows[row] = _mm512_maskz_loadu_epi8(inside, in[k + row] + x);
+            const __m512i left[2] = {_mm512_unpacklo_epi8(rows[0], rows[1]), _mm512_unpacklo_epi8(rows[2], rows[3])};
+            const __m512i right[2] = {_mm512_unpackhi_epi8(rows[0], rows[1]), _mm512_unpackhi_epi8(rows[2], rows[3])};
+            const __m512i taps[4] = {_mm512_unpacklo_epi16(left[0], left[1]), _mm512_unpackhi_epi16(left[0], left[1]),
+                                     _mm512_unpacklo_epi16(right[0], right[1]),
+                                     _mm512_unpackhi_epi16(right[0], right[1])};
+            for (int part = 0; part < 3; ++part) {
+                int32_t four;
+                std::memcpy(&four, lanes + 3 * k + 4 * part, sizeof four);
+                for (int i = 0; i < 4; ++i)
+                    sums[i][part] = _mm512_dpbusd_epi32(sums[i][part], taps[i], _mm512_set1_epi32(four));
+            }
+        }
+        const __m512i packed = _mm512_packus_epi16(_mm512_packs_epi32(finish_avx512(sums[0]), finish_avx512(sums[1])),
+                                                   _mm512_packs_epi32(finish_avx512(sums[2]), finish_avx512(sums[3])));
         _mm512_mask_storeu_epi8(out + x, inside, packed);
     }
 }
@@ -299,7 +366,7 @@ void across_neon(const uint8_t* const* in, const Weights& weights, int outputs, 
         const int32_t* weight = &weights.whole[size_t(i) * weights.taps];
         const size_t pixel = 3 * size_t(weights.first[i]);
         int32x4_t sums[kBlock];
-        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (auto& sum : sums) sum = vdupq_n_s32(kRound);
         for (int k = 0; k < weights.taps; k += kBlock) {
             for (int row = 0; row < kBlock; ++row) {
                 const uint8x16_t bytes = vld1q_u8(in[row] + pixel + 3 * size_t(k));
@@ -325,7 +392,7 @@ void down_neon(const uint8_t* const* in, const Weights& weights, int y, size_t b
     size_t x = 0;
     for (; x + kLanes <= bytes; x += kLanes) {
         int32x4_t sums[4];
-        for (auto& sum : sums) sum = vdupq_n_s32(kHalf);
+        for (auto& sum : sums) sum = vdupq_n_s32(kRound);
         for (int k = 0; k < weights.taps; ++k) {
             const uint8x16_t values = vld1q_u8(in[k] + x);
             const uint16x8_t left = vmovl_u8(vget_low_u8(values)), right = vmovl_u8(vget_high_u8(values));
@@ -350,7 +417,7 @@ void down_neon(const uint8_t* const* in, const Weights& weights, int y, size_t b
 
 const Variant<Passes> kVariants[] = {
 #if defined(__x86_64__)
-    {"avx512", "AVX-512 F, BW", has_avx512bw, {across_avx2, down_avx512, kBlock, 2}},
+    {"avx512", "AVX-512 VBMI, VNNI", has_avx512vnni, {across_avx512, down_avx512, 4, 4, arrange_avx512}},
     {"avx2", "AVX2", has_avx2, {across_avx2, down_avx2, kBlock, 2}},
 #elif defined(__aarch64__)
     {"neon", "NEON", always, {across_neon, down_neon, kBlock, 1}},
@@ -358,187 +425,5 @@ const Variant<Passes> kVariants[] = {
     {"scalar", "C++", always, {across_scalar, down_scalar, 1, 1}},
 };
 
-// ── Launcher ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-// Kept by each thread from one call to the next.
-struct Scratch {
-    Weights across, down;
-    std::vector<uint8_t> padded, narrowed, shortened;
-    std::vector<const uint8_t*> window;
-};
-
-// Rows that a horizontal pass takes at once. Grey rows travel by threes, in the places of red, green and blue.
-constexpr int kMostRows = 3 * kBlock;
-
-struct Job {
-    const Picture<const uint8_t>& image;
-    const Picture<uint8_t>& out;
-    const Passes& run;
-    Scratch& scratch;
-
-    int rows() const { return image.channels == 1 ? kMostRows : kBlock; }
-    size_t source_bytes() const { return size_t(image.width) * image.channels; }
-    size_t narrow_bytes() const { return size_t(out.width) * image.channels; }
-    size_t padded_bytes() const { return 3 * size_t(image.width) + kSlack; }
-};
-
-// Each store writes four bytes, the last of which the next pixel overwrites; so the final pixel is written alone.
-void interleave(const uint8_t* red, const uint8_t* green, const uint8_t* blue, int width, uint8_t* to) {
-    for (int x = 0; x < width - 1; ++x, to += 3) {
-        const uint32_t pixel = red[x] | green[x] << 8 | blue[x] << 16;
-        std::memcpy(to, &pixel, sizeof pixel);
-    }
-    to[0] = red[width - 1], to[1] = green[width - 1], to[2] = blue[width - 1];
-}
-
-void separate(const uint8_t* from, int width, uint8_t* red, uint8_t* green, uint8_t* blue) {
-    for (int x = 0; x < width; ++x, from += 3) red[x] = from[0], green[x] = from[1], blue[x] = from[2];
-}
-
-void emit(const uint8_t* row, const Job& job, int y) {
-    if (job.image.channels == 1) {
-        interleave(row, row, row, job.out.width, job.out.row(y));
-    } else {
-        std::memcpy(job.out.row(y), row, job.narrow_bytes());
-    }
-}
-
-// `job.rows()` rows of the source's width become as many of the output's. RGB rows must be readable kSlack bytes past
-// their end; one byte past the end of each result is overwritten.
-void narrow(const Job& job, const uint8_t* const* from, uint8_t* const* to) {
-    if (job.image.channels == 3) return job.run.across(from, job.scratch.across, job.out.width, to);
-    const size_t stride = 3 * size_t(job.out.width) + kSlack;
-    const uint8_t* wide[kBlock];
-    uint8_t* slim[kBlock];
-    job.scratch.narrowed.resize(kBlock * stride);
-    for (int i = 0; i < kBlock; ++i) {
-        uint8_t* copy = &job.scratch.padded[i * job.padded_bytes()];
-        interleave(from[3 * i], from[3 * i + 1], from[3 * i + 2], job.image.width, copy);
-        wide[i] = copy, slim[i] = &job.scratch.narrowed[i * stride];
-    }
-    job.run.across(wide, job.scratch.across, job.out.width, slim);
-    for (int i = 0; i < kBlock; ++i) separate(slim[i], job.out.width, to[3 * i], to[3 * i + 1], to[3 * i + 2]);
-}
-
-// Row `y`, readable past its end: the picture's own memory where it goes on that far, else a copy.
-const uint8_t* readable_row(const Job& job, int y, int slot) {
-    const auto& image = job.image;
-    y = std::min(y, image.height - 1);
-    if (image.channels == 1 || (image.height - 1 - y) * image.stride >= kSlack) return image.row(y);
-    uint8_t* copy = &job.scratch.padded[slot * job.padded_bytes()];
-    std::memcpy(copy, image.row(y), job.source_bytes());
-    return copy;
-}
-
-// Rows are narrowed when the first window needs them, and kept in a ring for as long as any may.
-void across_then_down(const Job& job) {
-    const Weights& down = job.scratch.down;
-    const int capacity = down.taps + job.rows();
-    const size_t bytes = job.narrow_bytes(), stride = bytes + kSlack;
-    auto& ring = job.scratch.shortened;
-    ring.resize((capacity + 1) * stride);
-    uint8_t* result = &ring[capacity * stride];
-    for (int y = 0, next = 0; y < job.out.height; ++y) {
-        const int first = down.first[y], last = std::min(first + down.taps, job.image.height) - 1;
-        for (next = std::max(next, first); next <= last; next += job.rows()) {
-            const uint8_t* from[kMostRows];
-            uint8_t* to[kMostRows];
-            for (int row = 0; row < job.rows(); ++row) {
-                from[row] = readable_row(job, next + row, row);
-                to[row] = &ring[(next + row) % capacity * stride];
-            }
-            narrow(job, from, to);
-        }
-        for (int k = 0; k < down.taps; ++k)
-            job.scratch.window[k] = &ring[std::min(first + k, last) % capacity * stride];
-        job.run.down(job.scratch.window.data(), down, y, bytes, result);
-        emit(result, job, y);
-    }
-}
-
-void down_then_across(const Job& job) {
-    const Weights& down = job.scratch.down;
-    const size_t stride = job.padded_bytes(), slim = job.narrow_bytes() + kSlack;
-    auto& rows = job.scratch.shortened;
-    rows.resize(job.rows() * (stride + slim));
-    const uint8_t* from[kMostRows];
-    uint8_t* to[kMostRows];
-    for (int row = 0; row < job.rows(); ++row) {
-        from[row] = &rows[row * stride];
-        to[row] = &rows[job.rows() * stride + row * slim];
-    }
-    for (int y = 0; y < job.out.height; y += job.rows()) {
-        const int count = std::min(job.rows(), job.out.height - y);
-        for (int row = 0; row < count; ++row) {
-            for (int k = 0; k < down.taps; ++k) {
-                job.scratch.window[k] = job.image.row(std::min(down.first[y + row] + k, job.image.height - 1));
-            }
-            job.run.down(job.scratch.window.data(), down, y + row, job.source_bytes(), &rows[row * stride]);
-        }
-        narrow(job, from, to);
-        for (int row = 0; row < count; ++row) emit(to[row], job, y + row);
-    }
-}
-
-using Box = std::array<float, 4>;
-
-void resize(const Picture<const uint8_t>& image, const Picture<uint8_t>& out, const Box& box, const Filter& filter,
-            const Passes& run) {
-    thread_local Scratch scratch;
-    fill_weights(scratch.across, image.width, out.width, box[0], box[2], filter, run.across_taps);
-    fill_weights(scratch.down, image.height, out.height, box[1], box[3], filter, run.down_taps);
-    scratch.padded.resize(kBlock * (3 * size_t(image.width) + kSlack));
-    scratch.window.resize(scratch.down.taps);
-    const Job job{image, out, run, scratch};
-    const bool much_shorter = image.height > out.height && image.height - out.height > 2 * (image.width - out.width);
-    much_shorter ? down_then_across(job) : across_then_down(job);
-}
-
-Filter filter_named(std::string_view interpolation) {
-    if (interpolation == "bilinear") return {1, triangle};
-    if (interpolation == "bicubic") return {2, cubic};
-    refuse_value("interpolation must be \"bilinear\" or \"bicubic\", found '" + std::string(interpolation) + "'.");
-}
-
-// Single precision, as Pillow keeps it.
-Box box_within(nb::handle box, int width, int height) {
-    if (box.is_none()) return {0, 0, float(width), float(height)};
-    std::array<double, 4> edges;
-    try {
-        if (nb::len(box) != edges.size()) throw nb::value_error("");
-        for (size_t i = 0; i < edges.size(); ++i) edges[i] = nb::cast<double>(nb::object(box[i]));
-    } catch (const std::exception&) {
-        refuse_value("box must be four numbers (x0, y0, x1, y1), found " + std::string(nb::repr(box).c_str()) + ".");
-    }
-    const Box b{float(edges[0]), float(edges[1]), float(edges[2]), float(edges[3])};
-    if (!(0 <= b[0] && b[0] < b[2] && b[2] <= width && 0 <= b[1] && b[1] < b[3] && b[3] <= height)) {
-        refuse_value("box must satisfy 0 <= x0 < x1 <= " + std::to_string(width) +
-                     " and 0 <= y0 < y1 <= " + std::to_string(height) + ", found " + nb::repr(box).c_str() + ".");
-    }
-    return b;
-}
-
-void launch(const AnyArray& image, const AnyOutput& out, nb::handle box, const char* interpolation,
-            const char* variant) {
-    const auto from = picture_in("image", image);
-    const auto to = picture_out("out", out);
-    const Filter filter = filter_named(interpolation);
-    const Box region = box_within(box, from.width, from.height);
-    check_apart(from, to);
-    const Passes& run = choose(kVariants, variant).run;
-    nb::gil_scoped_release unlocked;
-    resize(from, to, region, filter, run);
-}
-
 }  // namespace
-
-nb::list bind_resize(nb::module_& module) {
-    module.def("resize", launch, nb::arg("image").noconvert(), nb::arg("out").noconvert(), nb::arg("box") = nb::none(),
-               nb::arg("interpolation") = "bilinear", nb::arg("variant") = "",
-               "Resample `image` to the size of `out`, antialiased, into `out`. See tledge.native.resize.\n\n"
-               "`variant` names a row of variants()[\"resize\"]; empty: the fastest. Raises ValueError when it is not "
-               "supported.");
-    return rows(kVariants);
-}
-
 }  // namespace tledge
