@@ -45,7 +45,7 @@ sanitize: install
 	nanobind=$$($(BIN)/python -c 'import nanobind, pathlib; print(pathlib.Path(nanobind.__file__).parent)') && \
 	python=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') && \
 	$(CXX) $(FLAGS) -I$$python -I$$nanobind/include -I$$nanobind/ext/robin_map/include \
-		kernels/*.cpp $$nanobind/src/nb_combined.cpp -o $(SANITIZED)
+		$(filter-out kernels/cuda.cpp,$(wildcard kernels/*.cpp)) $$nanobind/src/nb_combined.cpp -o $(SANITIZED)
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python tests/with_kernels.py $(SANITIZED) tests/test_kernels*.py
 

@@ -5,6 +5,9 @@
 namespace tledge {
 nanobind::list bind_loss_grad(nanobind::module_& module);
 nanobind::list bind_resize(nanobind::module_& module);
+#ifdef TLEDGE_CUDA
+void bind_cuda(nanobind::module_& module, nanobind::dict& variants);
+#endif
 }
 
 NB_MODULE(_kernels, module) {
@@ -12,5 +15,8 @@ NB_MODULE(_kernels, module) {
     nanobind::dict variants;
     variants["softmax_loss_grad"] = variants["sigmoid_loss_grad"] = tledge::bind_loss_grad(module);
     variants["resize"] = tledge::bind_resize(module);
+#ifdef TLEDGE_CUDA
+    tledge::bind_cuda(module, variants);
+#endif
     module.attr("VARIANTS") = variants;
 }

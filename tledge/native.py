@@ -1,12 +1,15 @@
 """Pick, kernel by kernel, the compiled function from `tledge._kernels` or its twin in `tledge.reference`.
 
 By default the fastest variant that this processor can run is taken. TLEDGE_KERNELS=reference|scalar|avx2|avx512|neon in
-the environment forces one; it is read once, at the first call.
+the environment forces one; it is read once, at the first call. A build with the CUDA kernels has a variant `cuda` where
+there is a GPU. It is never taken by default: what lies in the host's memory is mostly not worth the way to the device.
+`on_gpu` keeps an array there.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -28,8 +31,9 @@ except ImportError as error:
             stacklevel=2,
         )
 
+_gpu = getattr(_kernels, "cuda", None)  # there only in a build with the CUDA kernels, on a machine with a GPU
 
-KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad")
+KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad", "gram")
 
 
 class Variant(NamedTuple):
@@ -83,6 +87,44 @@ def sigmoid_loss_grad(
     return implementation("sigmoid_loss_grad")(x, weights, targets, shares, gradient)
 
 
+def gram(x: np.ndarray, labels: np.ndarray, product: np.ndarray, sums: np.ndarray) -> None:
+    """Add xᵀx to `product` and the rows of each label to `sums`.
+
+    `x` is float32 or float16 [n, d], `labels` int32 [n] in 0..classes-1; `product` float64 [d, d] and `sums` float64
+    [classes, d], all C-contiguous.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Formula and source: `tledge.reference`.
+    """
+    implementation("gram")(x, labels, product, sums)
+
+
+def gpu() -> str:
+    """Return the name of the GPU that the CUDA kernels run on; empty where there is none, or none were built."""
+    return "" if _gpu is None else _gpu.DEVICE
+
+
+def on_gpu(array: np.ndarray) -> Any:
+    """Return a copy of `array`, C-contiguous, in the memory of the GPU, for as long as it is held.
+
+    Not run on a GPU yet.
+    Variant `cuda` of a kernel takes it in place of `x`, `labels`, `targets` or `shares`, so that what many calls share
+    goes there once: `implementation("softmax_loss_grad", "cuda")(on_gpu(x), weights, on_gpu(labels), …)`.
+
+    Raises TledgeError when there is no GPU or this build has no CUDA kernels, RuntimeError when its memory is full.
+    """
+    if _gpu is None:
+        raise TledgeError("There is no GPU that the kernels could run on.", "'tledge doctor' lists what there is.")
+    return _gpu.upload(array)
+
+
+def pinned(shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> np.ndarray:
+    """Return zeros in memory that a GPU copies from and to by itself, or in ordinary memory where there is no GPU."""
+    if _gpu is None:
+        return np.zeros(shape, dtype)
+    return _gpu.pinned(math.prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+
+
 def variants(kernel: str) -> tuple[Variant, ...]:
     """Return the variants of `kernel` that this build holds, the fastest first; the NumPy reference is the last."""
     compiled = () if _kernels is None else _kernels.VARIANTS.get(kernel, ())
@@ -98,6 +140,8 @@ def implementation(kernel: str, variant: str | None = None) -> Callable[..., Any
     name = chosen(kernel, variant)
     if name == "reference":
         return getattr(reference, kernel)
+    if name == "cuda":
+        return getattr(_gpu, kernel)
     return functools.partial(getattr(_kernels, kernel), variant=name)
 
 

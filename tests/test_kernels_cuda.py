@@ -1,0 +1,208 @@
+"""The CUDA kernels: on a GPU where there is one, and everywhere as C++ that emulates one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import nanobind
+import numpy as np
+import pytest
+from test_kernels import cases, difference, noise
+from test_kernels_loss_grad import EPSILON, KINDS, SIZES, case, computed, exact
+
+from tledge import native, reference
+from tledge.errors import TledgeError
+
+ROOT = Path(__file__).parent.parent
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden", "-x", "c++"]
+no_gpu = pytest.mark.skipif(not native.gpu(), reason="needs a CUDA device, and a build with -DTLEDGE_CUDA=ON")
+
+
+def build(folder: Path) -> Path:
+    """Compile the .cu files as C++, with headers of our own in place of CUDA's."""
+    bound, module = Path(nanobind.__file__).parent, folder / "_kernels.so"
+    ours, fake, python = ROOT / "kernels", ROOT / "tests" / "emulated_cuda", sysconfig.get_path("include")
+    sources = (*ours.glob("*.cu"), ours / "cuda.cpp", fake / "module.cpp", bound / "src" / "nb_combined.cpp")
+    headers = (fake, ours, python, bound / "include", bound / "ext" / "robin_map" / "include")
+    options = [word for header in headers for word in ("-I", header)]
+    done = subprocess.run([COMPILER, *FLAGS, *options, *sources, "-o", module], capture_output=True, text=True)
+    if "_Float16" in done.stderr:
+        pytest.skip(f"{COMPILER} has no _Float16, which GCC has from version 12 on")
+    assert done.returncode == 0, done.stderr
+    return module
+
+
+@pytest.fixture(scope="module", params=["emulated", pytest.param("device", marks=no_gpu)])
+def cuda(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The part of `tledge._kernels` for GPUs."""
+    if request.param == "device":
+        yield native._gpu
+        return
+    if not shutil.which(COMPILER):
+        pytest.skip(f"needs {COMPILER}")
+    spec = importlib.util.spec_from_file_location("_kernels", build(tmp_path_factory.mktemp("emulated")))
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    assert loaded.VARIANTS["gram"] == [("cuda", "emulated, sm_90", True)]
+    yield loaded.cuda
+
+
+# ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tolerance(features: int, expected: np.ndarray) -> float:
+    """Products of d terms are off by eps · √d as on a processor; tensor cores also cut off, once every eight terms."""
+    return 4 * EPSILON * (features**0.5 + features / 8) * max(float(np.abs(expected).max()), 1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_loss_and_gradient_as_in_double_precision(cuda: ModuleType, kind: str, dtype: type) -> None:
+    # One more class than a tile has columns; more rows than one split has.
+    for size in (*SIZES, (70, 65, 65, 1), (1300, 20, 3, 1)):
+        arrays = case(kind, *size, dtype)
+        expected_loss, expected = exact(kind, *arrays)
+        loss, gradient = computed(getattr(cuda, kind), arrays)
+        scale = np.abs(arrays[0]).max() * float(arrays[3].sum())
+        assert abs(loss - expected_loss) <= tolerance(size[1], np.array(expected_loss)), size
+        assert np.abs(gradient - expected).max() <= tolerance(size[1], np.array(scale)), size
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_rows_are_taken_in_chunks(cuda: ModuleType, kind: str) -> None:
+    arrays = case(kind, 16 * 1024 + 1100, 5, 3, 2)
+    expected = np.zeros(arrays[1].shape)
+    expected_loss = getattr(reference, kind)(*arrays, expected)
+    loss, gradient = computed(getattr(cuda, kind), arrays)
+    assert abs(loss - expected_loss) <= 1e-6 * expected_loss
+    assert np.abs(gradient - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stays_on_the_device_gives_the_same(cuda: ModuleType, kind: str) -> None:
+    x, weights, truth, shares = case(kind, 130, 70, 4, 2, np.float16)
+    kept = cuda.upload(x), weights, cuda.upload(truth), cuda.upload(shares)
+    loss, gradient = computed(getattr(cuda, kind), (x, weights, truth, shares))
+    for _ in range(2):
+        again, slopes = computed(getattr(cuda, kind), kept)
+        assert again == loss and (slopes == gradient).all()
+    assert kept[0].shape == [130, 70]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_gram_as_in_double_precision(cuda: ModuleType, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for rows, features, classes in ((1, 1, 1), (3, 64, 2), (65, 63, 3), (130, 200, 5), (8 * 1024 + 1100, 66, 3)):
+        x = rng.normal(size=(rows, features)).astype(dtype)
+        labels = rng.integers(0, classes, rows).astype(np.int32)
+        for function in (cuda.gram, reference.gram):
+            product, sums = np.ones((features, features)), np.ones((classes, features))
+            function(x, labels, product, sums)
+            wide = x.astype(np.float64)
+            allowed = 4 * EPSILON * min(rows, 1024) ** 0.5 * rows**0.5 * 4 + tolerance(min(rows, 1024), wide)
+            assert np.abs(product - 1 - wide.T @ wide).max() <= allowed * 8
+            expected = np.stack([wide[labels == each].sum(axis=0) for each in range(classes)])
+            assert np.abs(sums - 1 - expected).max() <= allowed
+
+
+# ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pictures_come_out_as_the_reference_makes_them(cuda: ModuleType, interpolation: str) -> None:
+    mean, std = np.array([120.0, 110.5, 100.0]), np.array([58.0, 57.0, 59.5])
+    for image, width, height, box in cases(80):
+        expected = np.empty((height, width, 3), np.uint8)
+        reference.resize(image, expected, box, interpolation)
+        out = np.empty_like(expected)
+        cuda.resize(image, out, box, interpolation)
+        assert difference(out, expected) == 0, (image.shape, width, height, box)
+        for dtype in (np.float32, np.float16):
+            numbers = np.empty((3, height, width), dtype)
+            cuda.resize_normalize(image, numbers, box, interpolation, mean.tolist(), std.tolist())
+            wanted = ((expected - mean) / std).transpose(2, 0, 1)
+            assert np.abs(numbers - wanted).max() <= 4 * np.finfo(dtype).eps
+
+
+def test_a_window_of_a_batch_is_filled_and_nothing_else(cuda: ModuleType) -> None:
+    batch, expected = np.full((2, 12, 15, 3), 77, np.uint8), np.empty((9, 8, 3), np.uint8)
+    reference.resize(noise(30, 20), expected)
+    cuda.resize(noise(30, 20), batch[1, 2:11, 4:12])
+    assert difference(batch[1, 2:11, 4:12], expected) == 0
+    batch[1, 2:11, 4:12] = 77
+    assert (batch == 77).all()
+
+
+# ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_arrays_that_do_not_fit_are_refused(cuda: ModuleType) -> None:
+    x, weights, labels, shares = case(KINDS[0], 9, 4, 3, 1)
+    gradient = np.zeros(weights.shape)
+    for bad in (
+        (x.astype(np.float64), weights, labels, shares, gradient),
+        (x[:, ::2], weights, labels, shares, gradient),
+        (x[:5], weights, labels, shares, gradient),
+        (None, weights, labels, shares, gradient),
+        (x, weights[:, :-1].copy(), labels, shares, gradient),
+        (x, weights.astype(np.float64), labels, shares, gradient),
+        (x, weights, labels.astype(np.int64), shares, gradient),
+        (x, weights, labels, shares[0], gradient),
+        (x, weights, labels, shares, gradient.astype(np.float32)),
+    ):
+        with pytest.raises(TypeError):
+            cuda.softmax_loss_grad(*bad)
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match=rf"labels must lie in 0\.\.2, found {label}"):
+            cuda.softmax_loss_grad(x, weights, np.full(9, label, np.int32), shares, gradient)
+    image, out = noise(9, 9, 3), np.empty((5, 5, 3), np.uint8)
+    for bad in ((image.astype(np.float32), out), (image[:, ::2], out), (image, out[..., :1]), (image, out.astype(int))):
+        with pytest.raises(TypeError):
+            cuda.resize(*bad)
+    with pytest.raises(ValueError, match="box must"):
+        cuda.resize(image, out, (0, 0, 10, 9))
+    with pytest.raises(ValueError, match="interpolation must"):
+        cuda.resize(image, out, None, "lanczos")
+
+
+# ── Without a device ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(bool(native.gpu()), reason="needs a machine without a GPU, or a build without CUDA")
+def test_without_a_device_no_cuda_variant_is_listed_and_asking_for_it_is_refused(monkeypatch) -> None:
+    for kernel in native.KERNELS:
+        assert "cuda" not in [variant.name for variant in native.variants(kernel)]
+        with pytest.raises(TledgeError, match=r"'cuda'.*not available here.*one of .*reference"):
+            native.implementation(kernel, "cuda")
+    with pytest.raises(TledgeError, match="no GPU"):
+        native.on_gpu(np.zeros((2, 2), np.float32))
+    code = "import numpy as np; from tledge import native; native.implementation('resize')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TLEDGE_KERNELS": "cuda"}, capture_output=True, text=True
+    )
+    assert done.returncode and "Kernel variant 'cuda' of resize is not available here." in done.stderr
+
+
+def test_memory_for_a_device_is_ordinary_memory_without_one(cuda: ModuleType, monkeypatch) -> None:
+    for gpu in (None, cuda):
+        monkeypatch.setattr(native, "_gpu", gpu)
+        found = native.pinned((2, 3, 5), np.float32)
+        assert found.shape == (2, 3, 5) and found.dtype == np.float32 and not found.any()
+        found[:] = 7
+
+
+def test_implementations_come_from_the_device(cuda: ModuleType, monkeypatch) -> None:
+    monkeypatch.setattr(native, "_gpu", cuda)
+    monkeypatch.setattr(native, "chosen", lambda kernel, variant: variant)
+    found = native.implementation.__wrapped__("gram", "cuda")
+    assert found is cuda.gram and native.gpu() == cuda.DEVICE
+    assert native.on_gpu(np.zeros((2, 3), np.float16)).shape == [2, 3]
