@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -145,63 +146,71 @@ void gram(nb::handle x_in, nb::handle labels_in, const AnyOutput& product, const
     cuda::gram(x.data<void>(), x.half(), n, d, labels.data<int32_t>(), classes, to_product, to_sums);
 }
 
-using Numbers = std::vector<double>;
-
-// `out` is uint8 [h, w, 3], or float32 or float16 [3, h, w].
-void resize_normalize(const AnyArray& image, const AnyOutput& out, nb::handle box, const std::string& interpolation,
-                      const Numbers& mean, const Numbers& std) {
-    const auto from = picture_in("image", image);
-    const AnyArray target(out);
-    const bool bytes = target.dtype() == nb::dtype<uint8_t>();
-    if (!bytes && target.dtype() != kHalf) check_dtype("out", target, nb::dtype<float>(), "uint8, float16 or float32");
-    if (bytes) check_shape("out", target, {kAny, kAny, 3});
-    else check_shape("out", target, {3, kAny, kAny});
-    check_size("out", target);
-    if (interpolation != "bilinear" && interpolation != "bicubic")
-        refuse_value("interpolation must be \"bilinear\" or \"bicubic\", found '" + interpolation + "'.");
-    if (mean.size() != 3 || std.size() != 3) refuse_value("mean and std must be three numbers each.");
-
-    cuda::Resize job{from.data, from.height, from.width, from.channels, out.data(), int(target.shape(bytes ? 0 : 1)),
-                     int(target.shape(bytes ? 1 : 2)), bytes ? cuda::Pixel::byte
-                     : target.dtype() == kHalf ? cuda::Pixel::half : cuda::Pixel::single,
-                     {0, 0, float(from.width), float(from.height)}, interpolation == "bicubic", {}, {}};
-    Numbers edges;
-    if (!box.is_none()) {
-        if (!nb::try_cast(box, edges) || edges.size() != 4)
-            refuse_value("box must be four numbers (x0, y0, x1, y1), found " + std::string(nb::repr(box).c_str()) + ".");
-        std::copy(edges.begin(), edges.end(), job.box);
+// What part of a picture goes where, as preprocessing says it.
+void fit_into(cuda::Picture& p, const std::string& fit, int height, int width) {
+    const double tall = double(height) / p.height, wide = double(width) / p.width;
+    const auto box = [&p](double x0, double y0, double x1, double y1) {
+        p.box[0] = float(x0), p.box[1] = float(y0), p.box[2] = float(x1), p.box[3] = float(y1);
+    };
+    box(0, 0, p.width, p.height);
+    p.top = p.left = 0, p.inner_height = height, p.inner_width = width;
+    if (fit == "crop") {
+        const double zoom = std::max(tall, wide);
+        const double left = (p.width - std::min(double(p.width), width / zoom)) / 2;
+        const double top = (p.height - std::min(double(p.height), height / zoom)) / 2;
+        box(left, top, p.width - left, p.height - top);
+    } else if (fit == "pad") {
+        const double zoom = std::min(tall, wide);
+        p.inner_height = std::min(height, std::max(1, int(std::nearbyint(p.height * zoom))));
+        p.inner_width = std::min(width, std::max(1, int(std::nearbyint(p.width * zoom))));
+        p.top = (height - p.inner_height) / 2, p.left = (width - p.inner_width) / 2;
+    } else if (fit != "stretch") {
+        refuse_value("fit must be \"stretch\", \"crop\" or \"pad\", found '" + fit + "'.");
     }
-    const float* b = job.box;
-    if (!(0 <= b[0] && b[0] < b[2] && b[2] <= from.width && 0 <= b[1] && b[1] < b[3] && b[3] <= from.height))
-        refuse_value("box must satisfy 0 <= x0 < x1 <= " + std::to_string(from.width) + " and 0 <= y0 < y1 <= " +
-                     std::to_string(from.height) + ", found " + nb::repr(box).c_str() + ".");
-    for (int c = 0; c < 3; ++c) job.mean[c] = float(mean[c]), job.std[c] = float(std[c]);
-
-    // The device fills a picture that lies in one piece; `resize` may be given a window of a larger one.
-    std::vector<uint8_t> whole;
-    const int64_t line = 3 * int64_t(job.out_width);
-    const bool window = bytes && !(steps(target, 0, line) && steps(target, 1, 3) && steps(target, 2, 1));
-    if (window) {
-        const auto to = picture_out("out", out);
-        check_apart(from, to);
-        whole.resize(size_t(line) * job.out_height);
-        job.out = whole.data();
-        {
-            nb::gil_scoped_release unlocked;
-            cuda::resize_normalize(job);
-        }
-        for (int y = 0; y < job.out_height; ++y) std::copy_n(&whole[size_t(y) * line], line, to.row(y));
-        return;
-    }
-    if (bytes) check_apart(from, picture_out("out", out));
-    check_contiguous("out", target);
-    nb::gil_scoped_release unlocked;
-    cuda::resize_normalize(job);
 }
 
-void resize(const AnyArray& image, const AnyOutput& out, nb::handle box, const std::string& interpolation) {
-    if (AnyArray(out).dtype() != nb::dtype<uint8_t>()) refuse_type("out must be a uint8 array.");
-    resize_normalize(image, out, box, interpolation, {0, 0, 0}, {1, 1, 1});
+void resize_normalize(nb::sequence images, const AnyOutput& out, const std::string& fit,
+                      const std::string& interpolation, nb::handle levels_in, int threads) {
+    const AnyArray target(out);
+    const bool bytes = target.dtype() == nb::dtype<uint8_t>(), half = target.dtype() == kHalf;
+    if (!bytes && !half) check_dtype("out", target, nb::dtype<float>(), "uint8, float16 or float32");
+    if (bytes) check_shape("out", target, {kAny, kAny, kAny, 3});
+    else check_shape("out", target, {kAny, 3, kAny, kAny});
+    check_contiguous("out", target);
+    if (bytes != levels_in.is_none()) refuse_type("levels must be given where out is float, and only there.");
+    AnyArray levels;
+    if (!bytes) {
+        if (!nb::try_cast(levels_in, levels, false)) refuse_type("levels must be an array.");
+        check_dtype("levels", levels, target.dtype(), half ? "float16" : "float32");
+        check_shape("levels", levels, {3, 256});
+        check_contiguous("levels", levels);
+    }
+    if (interpolation != "bilinear" && interpolation != "bicubic")
+        refuse_value("interpolation must be \"bilinear\" or \"bicubic\", found '" + interpolation + "'.");
+    if (threads < 1) refuse_value("threads must be at least 1, found " + std::to_string(threads) + ".");
+    const size_t count = target.shape(0);
+    if (nb::len(images) != count)
+        refuse_value("images must be as many as out holds, " + std::to_string(count) + ", found " +
+                     std::to_string(nb::len(images)) + ".");
+
+    const int height = int(target.shape(bytes ? 1 : 2)), width = int(target.shape(bytes ? 2 : 3));
+    const auto* begin = static_cast<const uint8_t*>(out.data());
+    const uint8_t* end = begin + target.nbytes();
+    std::vector<cuda::Picture> pictures;
+    std::vector<AnyArray> held;
+    for (nb::handle each : images) {
+        if (!nb::try_cast(each, held.emplace_back(), false)) refuse_type("image must be a uint8 array.");
+        const auto from = picture_in("image", held.back());
+        if (from.data < end && begin < from.row(from.height)) refuse_value("images and out must not overlap.");
+        cuda::Picture picture{from.data, from.height, from.width, from.channels, {}, 0, 0, 0, 0};
+        fit_into(picture, fit, height, width);
+        pictures.push_back(picture);
+    }
+    const auto pixel = bytes ? cuda::Pixel::byte : half ? cuda::Pixel::half : cuda::Pixel::single;
+    const void* table = bytes ? nullptr : levels.data();
+    void* to = out.data();
+    nb::gil_scoped_release unlocked;
+    cuda::resize_normalize(pictures.data(), count, interpolation == "bicubic", pixel, table, height, width, to);
 }
 
 // Zeros, as bytes, in memory that the device copies from and to by itself.
@@ -230,12 +239,10 @@ void bind_cuda(nb::module_& module, nb::dict& variants) {
              nb::arg("shares"), nb::arg("gradient").noconvert());
     here.def("gram", gram, nb::arg("x"), nb::arg("labels"), nb::arg("product").noconvert(),
              nb::arg("sums").noconvert());
-    here.def("resize", resize, nb::arg("image").noconvert(), nb::arg("out").noconvert(), nb::arg("box") = nb::none(),
-             nb::arg("interpolation") = "bilinear");
-    here.def("resize_normalize", resize_normalize, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
-             nb::arg("box") = nb::none(), nb::arg("interpolation") = "bilinear", nb::arg("mean") = Numbers{0, 0, 0},
-             nb::arg("std") = Numbers{1, 1, 1});
-    for (const char* kernel : {"resize", "resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "gram"}) {
+    here.def("resize_normalize", resize_normalize, nb::arg("images"), nb::arg("out").noconvert(),
+             nb::arg("fit") = "stretch", nb::arg("interpolation") = "bilinear", nb::arg("levels") = nb::none(),
+             nb::arg("threads") = 1);
+    for (const char* kernel : {"resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "gram"}) {
         nb::list rows;
         if (variants.contains(kernel)) rows.extend(nb::object(variants[kernel]));
         rows.append(nb::make_tuple("cuda", cuda::device(), true));

@@ -40,16 +40,15 @@ void gram(const void* x, bool half, size_t n, size_t d, const int32_t* labels, s
           double* sums);
 
 enum class Pixel { byte, half, single };
-struct Resize {
-    const uint8_t* image;  // [height, width, channels], the host's
+struct Picture {
+    const uint8_t* data;  // the host's, [height, width, channels]
     int height, width, channels;
-    void* out;  // the host's: uint8 [out_height, out_width, 3], or float or half [3, out_height, out_width], contiguous
-    int out_height, out_width;
-    Pixel pixel;
-    float box[4];
-    bool cubic;
-    float mean[3], std[3];  // of numbers that are no bytes: (pixel - mean) / std
+    float box[4];                              // what of it is taken: x0, y0, x1, y1
+    int top, left, inner_height, inner_width;  // where that goes; around it is grey
 };
-void resize_normalize(const Resize& job);
+// `out`, the host's, is uint8 [count, height, width, 3], or float or half [count, 3, height, width] of `levels`
+// [3, 256], the host's: what each grey level of each channel becomes.
+void resize_normalize(const Picture* pictures, size_t count, bool cubic, Pixel pixel, const void* levels, int height,
+                      int width, void* out);
 
 }  // namespace tledge::cuda

@@ -1,9 +1,10 @@
 // resize_normalize on a GPU: antialiased, separable resampling of an 8-bit picture, to bytes or to normalised numbers.
 //
-//     bytes = R(V · R(H · image))     out = bytes, or (bytes - mean) / std, channel by channel
+//     bytes = R(V · R(H · image))     out_c = bytes_c, or levels_c[bytes_c]
 //
-// Weights, windows, rounding and the order of the passes are those of resize.cpp, where formula and citation stand: sums
-// are of whole numbers, so the bytes are the same. Not run on a GPU yet; its logic was checked by emulation
+// Weights (R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP 29(6), 1981),
+// windows, rounding and the order of the passes are those of the processor's kernel, which explains them: sums are of
+// whole numbers, so the bytes are the same. Not run on a GPU yet; its logic was checked by emulation
 // (tests/emulated_cuda).
 #include "cuda.h"
 #include "device.cuh"
@@ -17,7 +18,7 @@ namespace {
 
 // ── Device code ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-constexpr int kShift = 22, kThreads = 256;
+constexpr int kShift = 22, kThreads = 256, kPadGrey = 128;
 
 // Output i of one axis is Σ_k weights[i · taps + k] · input[first[i] + k], of count[i] terms.
 struct Axis {
@@ -48,20 +49,22 @@ __global__ void down(const uint8_t* from, int line, Axis axis, uint8_t* to, int 
     to[i] = weighed(at, line, axis.weights + y * axis.taps, axis.count[y]);
 }
 
-struct Three {
-    float of[3];
+// Where a picture of `channels` goes in its place, and how large that is.
+struct Place {
+    int channels, top, left, inner_height, inner_width, height, width;
 };
 
-// One thread for each number of `out`: channels come last in bytes, first in normalised numbers; grey is replicated.
-__global__ void emit(const uint8_t* from, int pixels, int channels, Three mean, Three std, Pixel pixel, void* out) {
-    const int i = int(blockIdx.x * kThreads + threadIdx.x);
+// One thread for each number of one place: channels come last in bytes, first in other numbers; grey is replicated.
+template <class T>
+__global__ void emit(const uint8_t* from, Place place, const T* levels, T* out) {
+    const int i = int(blockIdx.x * kThreads + threadIdx.x), pixels = place.height * place.width;
     if (i >= 3 * pixels) return;
-    const int channel = pixel == Pixel::byte ? i % 3 : i / pixels, at = pixel == Pixel::byte ? i / 3 : i % pixels;
-    const uint8_t byte = from[at * channels + (channels == 3 ? channel : 0)];
-    const float number = (float(byte) - mean.of[channel]) / std.of[channel];
-    if (pixel == Pixel::byte) static_cast<uint8_t*>(out)[i] = byte;
-    else if (pixel == Pixel::half) static_cast<__half*>(out)[i] = __float2half(number);
-    else static_cast<float*>(out)[i] = number;
+    const int channel = levels ? i / pixels : i % 3, at = levels ? i % pixels : i / 3;
+    const int y = at / place.width - place.top, x = at % place.width - place.left;
+    uint8_t byte = kPadGrey;
+    if (0 <= y && y < place.inner_height && 0 <= x && x < place.inner_width)
+        byte = from[(y * place.inner_width + x) * place.channels + (place.channels == 3 ? channel : 0)];
+    out[i] = levels ? levels[channel * 256 + byte] : T(byte);
 }
 
 // ── Launcher ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,41 +103,51 @@ Axis axis_of(DeviceMemory& memory, int size, int outputs, float low, float high,
 }
 
 struct Workspace {
-    DeviceMemory image, across, down, middle, bytes, out;
+    DeviceMemory image, across, down, middle, bytes, levels, out;
 };
+
+// Bring `picture` to its inner size, [inner_height, inner_width, channels] on the device.
+const uint8_t* resample(const Picture& picture, bool cubic, Workspace& kept) {
+    const int c = picture.channels, height = picture.inner_height, width = picture.inner_width;
+    const uint8_t* image = kept.image.upload(picture.data, size_t(picture.height) * picture.width * c);
+    const Axis columns = axis_of(kept.across, picture.width, width, picture.box[0], picture.box[2], cubic);
+    const Axis rows = axis_of(kept.down, picture.height, height, picture.box[1], picture.box[3], cubic);
+    uint8_t* bytes = kept.bytes.at_least<uint8_t>(size_t(height) * width * c);
+    const auto blocks = [c](int lines, int length) { return dim3(blocks_for(size_t(lines) * length * c, kThreads)); };
+    if (picture.height > height && picture.height - height > 2 * (picture.width - width)) {
+        uint8_t* middle = kept.middle.at_least<uint8_t>(size_t(height) * picture.width * c);
+        launch(down, blocks(height, picture.width), kThreads, image, picture.width * c, rows, middle, height);
+        launch(across, blocks(height, width), kThreads, middle, height, picture.width, c, columns, bytes, width);
+    } else {
+        uint8_t* middle = kept.middle.at_least<uint8_t>(size_t(picture.height) * width * c);
+        launch(across, blocks(picture.height, width), kThreads, image, picture.height, picture.width, c, columns,
+               middle, width);
+        launch(down, blocks(height, width), kThreads, middle, width * c, rows, bytes, height);
+    }
+    return bytes;
+}
+
+template <class T>
+void run(const Picture* pictures, size_t count, bool cubic, const void* levels, int height, int width, void* to) {
+    thread_local Workspace kept;  // as in loss_grad.cu
+    const size_t each = 3 * size_t(height) * width;
+    const T* table = levels ? kept.levels.upload(static_cast<const T*>(levels), 3 * 256) : nullptr;
+    T* out = kept.out.at_least<T>(count * each);
+    for (size_t n = 0; n < count; ++n) {
+        const Picture& p = pictures[n];
+        const Place place{p.channels, p.top, p.left, p.inner_height, p.inner_width, height, width};
+        launch(emit<T>, dim3(blocks_for(each, kThreads)), kThreads, resample(p, cubic, kept), place, table,
+               out + n * each);
+    }
+    download(static_cast<T*>(to), out, count * each);
+}
 
 }  // namespace
 
-void resize_normalize(const Resize& job) {
-    thread_local Workspace kept;  // as in loss_grad.cu
-    const int c = job.channels, pixels = job.out_height * job.out_width;
-    const uint8_t* image = kept.image.upload(job.image, size_t(job.height) * job.width * c);
-    const Axis columns = axis_of(kept.across, job.width, job.out_width, job.box[0], job.box[2], job.cubic);
-    const Axis rows = axis_of(kept.down, job.height, job.out_height, job.box[1], job.box[3], job.cubic);
-    uint8_t* bytes = kept.bytes.at_least<uint8_t>(size_t(pixels) * c);
-    const bool much_shorter =
-        job.height > job.out_height && job.height - job.out_height > 2 * (job.width - job.out_width);
-    if (much_shorter) {
-        const int line = job.width * c;
-        uint8_t* middle = kept.middle.at_least<uint8_t>(size_t(job.out_height) * line);
-        launch(down, dim3(blocks_for(size_t(job.out_height) * line, kThreads)), kThreads, image, line, rows, middle,
-               job.out_height);
-        launch(across, dim3(blocks_for(size_t(pixels) * c, kThreads)), kThreads, middle, job.out_height, job.width, c,
-               columns, bytes, job.out_width);
-    } else {
-        const int line = job.out_width * c;
-        uint8_t* middle = kept.middle.at_least<uint8_t>(size_t(job.height) * line);
-        launch(across, dim3(blocks_for(size_t(job.height) * line, kThreads)), kThreads, image, job.height, job.width, c,
-               columns, middle, job.out_width);
-        launch(down, dim3(blocks_for(size_t(pixels) * c, kThreads)), kThreads, middle, line, rows, bytes,
-               job.out_height);
-    }
-    const size_t size = job.pixel == Pixel::byte ? 1 : job.pixel == Pixel::half ? 2 : 4;
-    uint8_t* out = kept.out.at_least<uint8_t>(3 * pixels * size);
-    const Three mean{{job.mean[0], job.mean[1], job.mean[2]}}, std{{job.std[0], job.std[1], job.std[2]}};
-    launch(emit, dim3(blocks_for(3 * size_t(pixels), kThreads)), kThreads, bytes, pixels, c, mean, std, job.pixel,
-           static_cast<void*>(out));
-    download(static_cast<uint8_t*>(job.out), out, 3 * pixels * size);
+void resize_normalize(const Picture* pictures, size_t count, bool cubic, Pixel pixel, const void* levels, int height,
+                      int width, void* out) {
+    const auto function = pixel == Pixel::byte ? run<uint8_t> : pixel == Pixel::half ? run<__half> : run<float>;
+    function(pictures, count, cubic, levels, height, width, out);
 }
 
 }  // namespace tledge::cuda

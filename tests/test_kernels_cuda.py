@@ -18,8 +18,9 @@ import pytest
 from test_kernels import cases, difference, noise
 from test_kernels_loss_grad import EPSILON, KINDS, SIZES, case, computed, exact
 
-from tledge import native, reference
+from tledge import native, preprocess, reference
 from tledge.errors import TledgeError
+from tledge.schema import PreprocessSpec
 
 ROOT = Path(__file__).parent.parent
 COMPILER = os.environ.get("CXX", "g++")
@@ -117,29 +118,30 @@ def test_gram_as_in_double_precision(cuda: ModuleType, dtype: type) -> None:
 # ── Pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def fitted(image: np.ndarray, width: int, height: int, fit: str, interpolation: str) -> np.ndarray:
+    """Return what Pillow makes of `image`, uint8 [height, width, 3]."""
+    spec = PreprocessSpec(height, width, fit, interpolation)
+    out = np.empty((height, width, 3), np.uint8)
+    preprocess.fit_into(image, spec, out)
+    return out
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_pictures_come_out_as_the_reference_makes_them(cuda: ModuleType, interpolation: str) -> None:
-    mean, std = np.array([120.0, 110.5, 100.0]), np.array([58.0, 57.0, 59.5])
-    for image, width, height, box in cases(80):
-        expected = np.empty((height, width, 3), np.uint8)
-        reference.resize(image, expected, box, interpolation)
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_pictures_come_out_as_on_a_processor(cuda: ModuleType, interpolation: str, fit: str) -> None:
+    mean, std = np.array([120.0, 110.5, 100.0])[:, None], np.array([58.0, 57.0, 59.5])[:, None]
+    for width, height in ((13, 21), (43, 5), (1, 1), (22, 22)):
+        images = [image for image, *_ in cases(12)]
+        expected = np.stack([fitted(image, width, height, fit, interpolation) for image in images])
         out = np.empty_like(expected)
-        cuda.resize(image, out, box, interpolation)
-        assert difference(out, expected) == 0, (image.shape, width, height, box)
+        cuda.resize_normalize(images, out, fit, interpolation)
+        assert difference(out, expected) == 0, (width, height)
         for dtype in (np.float32, np.float16):
-            numbers = np.empty((3, height, width), dtype)
-            cuda.resize_normalize(image, numbers, box, interpolation, mean.tolist(), std.tolist())
-            wanted = ((expected - mean) / std).transpose(2, 0, 1)
-            assert np.abs(numbers - wanted).max() <= 4 * np.finfo(dtype).eps
-
-
-def test_a_window_of_a_batch_is_filled_and_nothing_else(cuda: ModuleType) -> None:
-    batch, expected = np.full((2, 12, 15, 3), 77, np.uint8), np.empty((9, 8, 3), np.uint8)
-    reference.resize(noise(30, 20), expected)
-    cuda.resize(noise(30, 20), batch[1, 2:11, 4:12])
-    assert difference(batch[1, 2:11, 4:12], expected) == 0
-    batch[1, 2:11, 4:12] = 77
-    assert (batch == 77).all()
+            levels = ((np.arange(256.0) - mean) / std).astype(dtype)
+            numbers = np.empty((len(images), 3, height, width), dtype)
+            cuda.resize_normalize(images, numbers, fit, interpolation, levels)
+            channels = [levels[channel][expected[..., channel]] for channel in range(3)]
+            assert (numbers == np.stack(channels, axis=1)).all()
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,14 +166,29 @@ def test_arrays_that_do_not_fit_are_refused(cuda: ModuleType) -> None:
     for label in (-1, 3):
         with pytest.raises(ValueError, match=rf"labels must lie in 0\.\.2, found {label}"):
             cuda.softmax_loss_grad(x, weights, np.full(9, label, np.int32), shares, gradient)
-    image, out = noise(9, 9, 3), np.empty((5, 5, 3), np.uint8)
-    for bad in ((image.astype(np.float32), out), (image[:, ::2], out), (image, out[..., :1]), (image, out.astype(int))):
+
+
+def test_pictures_that_do_not_fit_are_refused(cuda: ModuleType) -> None:
+    image, out = noise(9, 9, 3), np.empty((1, 5, 5, 3), np.uint8)
+    numbers, levels = np.empty((1, 3, 5, 5), np.float16), np.empty((3, 256), np.float16)
+    for bad in (
+        ([image.astype(np.float32)], out),
+        ([image[:, ::2]], out),
+        ([image], out[..., :1]),
+        ([image], out.astype(int)),
+        ([image], numbers),
+        ([image], out, "crop", "bilinear", levels),
+        ([image], numbers, "crop", "bilinear", levels.astype(np.float32)),
+    ):
         with pytest.raises(TypeError):
-            cuda.resize(*bad)
-    with pytest.raises(ValueError, match="box must"):
-        cuda.resize(image, out, (0, 0, 10, 9))
-    with pytest.raises(ValueError, match="interpolation must"):
-        cuda.resize(image, out, None, "lanczos")
+            cuda.resize_normalize(*bad)
+    for word in ("interpolation", "fit"):
+        with pytest.raises(ValueError, match=f"{word} must"):
+            cuda.resize_normalize([image], out, **{word: "other"})
+    with pytest.raises(ValueError, match="as many as out holds, 1, found 2"):
+        cuda.resize_normalize([image, image], out)
+    with pytest.raises(ValueError, match="overlap"):
+        cuda.resize_normalize([out[0]], out)
 
 
 # ── Without a device ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,11 +202,11 @@ def test_without_a_device_no_cuda_variant_is_listed_and_asking_for_it_is_refused
             native.implementation(kernel, "cuda")
     with pytest.raises(TledgeError, match="no GPU"):
         native.on_gpu(np.zeros((2, 2), np.float32))
-    code = "import numpy as np; from tledge import native; native.implementation('resize')"
+    code = "import numpy as np; from tledge import native; native.implementation('gram')"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "TLEDGE_KERNELS": "cuda"}, capture_output=True, text=True
     )
-    assert done.returncode and "Kernel variant 'cuda' of resize is not available here." in done.stderr
+    assert done.returncode and "Kernel variant 'cuda' of gram is not available here." in done.stderr
 
 
 def test_memory_for_a_device_is_ordinary_memory_without_one(cuda: ModuleType, monkeypatch) -> None:
