@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nanobind
 import numpy as np
@@ -20,6 +20,7 @@ from test_kernels_loss_grad import EPSILON, KINDS, SIZES, case, computed, exact
 
 from tledge import native, preprocess, reference
 from tledge.errors import TledgeError
+from tledge.heads import regression
 from tledge.schema import PreprocessSpec
 
 ROOT = Path(__file__).parent.parent
@@ -217,9 +218,54 @@ def test_memory_for_a_device_is_ordinary_memory_without_one(cuda: ModuleType, mo
         found[:] = 7
 
 
-def test_implementations_come_from_the_device(cuda: ModuleType, monkeypatch) -> None:
+@pytest.fixture
+def in_use(cuda: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """`tledge.native` believes that it was built with CUDA and that there is a GPU."""
+    listed = {kernel: [("cuda", cuda.DEVICE, True)] for kernel in native.KERNELS}
     monkeypatch.setattr(native, "_gpu", cuda)
-    monkeypatch.setattr(native, "chosen", lambda kernel, variant: variant)
-    found = native.implementation.__wrapped__("gram", "cuda")
-    assert found is cuda.gram and native.gpu() == cuda.DEVICE
+    monkeypatch.setattr(native, "_kernels", SimpleNamespace(VARIANTS=listed, cuda=cuda))
+    native.implementation.cache_clear()
+    yield cuda
+    native.implementation.cache_clear()
+
+
+def test_implementations_come_from_the_device(in_use: ModuleType) -> None:
+    assert native.implementation("gram", "cuda") is in_use.gram and native.gpu() == in_use.DEVICE
     assert native.on_gpu(np.zeros((2, 3), np.float16)).shape == [2, 3]
+
+
+def test_only_large_arrays_go_to_the_device_and_only_where_it_may_be_used(in_use: ModuleType, monkeypatch) -> None:
+    x = np.zeros((2, 3), np.float32)
+    with native.may_use_gpu(True):
+        assert native.kept_on_gpu(x) is None
+        monkeypatch.setattr(native, "_WORTH_A_GPU", x.nbytes)
+        kept = native.kept_on_gpu(x)
+        assert kept is native.kept_on_gpu(x) and kept is not native.kept_on_gpu(x.copy())
+        monkeypatch.setenv("TLEDGE_KERNELS", "scalar")
+        assert native.kept_on_gpu(x) is None
+    monkeypatch.delenv("TLEDGE_KERNELS")
+    assert native.kept_on_gpu(x) is None
+    del kept, x
+    assert not native._kept
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_head_fitted_on_the_device_is_the_same(in_use: ModuleType, several: bool, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 60)
+    x = (rng.normal(size=(60, 5)) + labels[:, None]).astype(np.float32)
+    truth = np.eye(3, dtype=bool)[labels] if several else labels
+    arguments = x, truth, np.ones(truth.shape, np.float32), np.arange(60) % 3, 3
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_kernels", None)
+        native.implementation.cache_clear()
+        expected = regression.fit(*arguments)
+        native.implementation.cache_clear()
+    monkeypatch.setattr(native, "_WORTH_A_GPU", 0)
+    calls, plain = [], native.kept_on_gpu
+    monkeypatch.setattr(native, "kept_on_gpu", lambda array: calls.append(plain(array)) or calls[-1])
+    with native.may_use_gpu(True):
+        found = regression.fit(*arguments)
+    assert len(calls) > 3 and all(calls)
+    assert found.l2 == expected.l2
+    np.testing.assert_allclose(found.weights, expected.weights, atol=1e-3)

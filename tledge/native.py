@@ -8,11 +8,14 @@ there is a GPU. It is never taken by default: what lies in the host's memory is 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +35,10 @@ except ImportError as error:
         )
 
 _gpu = getattr(_kernels, "cuda", None)  # there only in a build with the CUDA kernels, on a machine with a GPU
+
+_may_use_gpu: ContextVar[bool] = ContextVar("may_use_gpu", default=False)
+_kept: list[Any] = []  # a weak reference to the last array that was kept on the GPU, and what it is there
+_WORTH_A_GPU = 64 << 20
 
 KERNELS = ("resize", "softmax_loss_grad", "sigmoid_loss_grad", "gram")
 
@@ -116,6 +123,33 @@ def on_gpu(array: np.ndarray) -> Any:
     if _gpu is None:
         raise TledgeError("There is no GPU that the kernels could run on.", "'tledge doctor' lists what there is.")
     return _gpu.upload(array)
+
+
+@contextlib.contextmanager
+def may_use_gpu(allowed: bool) -> Iterator[None]:
+    """Let `kept_on_gpu` have its way inside, where `allowed`; without this it does nothing."""
+    token = _may_use_gpu.set(allowed)
+    try:
+        yield
+    finally:
+        _may_use_gpu.reset(token)
+
+
+def kept_on_gpu(array: np.ndarray) -> Any | None:
+    """Return `array` as `on_gpu` does if a GPU may be used, it is large enough to be worth it and fits, else None.
+
+    The last array stays there as long as it lives, so that asking again costs nothing; it must not change meanwhile.
+    Large are 64 MB: one pass over so much takes a processor milliseconds, and a fit makes hundreds of passes.
+    """
+    if _gpu is None or not _may_use_gpu.get() or array.nbytes < _WORTH_A_GPU or os.environ.get("TLEDGE_KERNELS"):
+        return None
+    if not _kept or _kept[0]() is not array:
+        _kept.clear()
+        try:
+            _kept[:] = weakref.ref(array, lambda _: _kept.clear()), on_gpu(array)
+        except RuntimeError:  # its memory is full
+            return None
+    return _kept[1]
 
 
 def pinned(shape: tuple[int, ...], dtype: np.dtype | type = np.uint8) -> np.ndarray:

@@ -37,6 +37,7 @@ def doctor() -> DoctorResult:
         cache_dir=folder,
         cache_free_bytes=free,
         problems=tuple(problems),
+        gpu=native.gpu(),
     )
 
 

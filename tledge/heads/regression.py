@@ -172,13 +172,17 @@ def _solve(
     classes, folds, length = start.shape
     most = min(max(_BLOCK_BYTES // (8 * classes * folds * length), _FEWEST_BLOCKS), _MOST_BLOCKS)
     size = max(-(-len(x) // most), _FEWEST_ROWS)
-    blocks = [slice(first, first + size) for first in range(0, len(x), size)]
+    blocks: list[slice | None] = [slice(first, first + size) for first in range(0, len(x), size)]
     loss_grad = native.sigmoid_loss_grad if truth.ndim == 2 else native.softmax_loss_grad
     truth = np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
+    if (on_gpu := native.kept_on_gpu(x)) is not None:
+        everything = on_gpu, native.on_gpu(truth), native.on_gpu(shares)
+        blocks, loss_grad = [None], native.implementation(loss_grad.__name__, "cuda")
 
-    def of_block(weights: np.ndarray, rows: slice) -> tuple[float, np.ndarray]:
+    def of_block(weights: np.ndarray, rows: slice | None) -> tuple[float, np.ndarray]:
         gradient = np.zeros(weights.shape)
-        return loss_grad(x[rows], weights, truth[rows], shares[..., rows], gradient), gradient
+        part = everything if rows is None else (x[rows], truth[rows], shares[..., rows])
+        return loss_grad(part[0], weights, *part[1:], gradient), gradient
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(classes * folds, -1)
