@@ -34,10 +34,14 @@ class Stage:
 
     def __init__(self, bare: Path, number: int, cuda: Path) -> None:
         self.root = bare.with_name(f"{bare.name}-stage{number}")
+        shutil.rmtree(self.root, ignore_errors=True)
         subprocess.run(["cp", "-a", bare, self.root], check=True)
         shutil.copy("/etc/resolv.conf", self.root / "etc" / "resolv.conf")
         self.cuda, self.folder, self.user = cuda, "/", "0"
-        self.environment = {"PATH": "/usr/local/cuda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        # Whom this machine trusts: its registry may stand behind a proxy.
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", self.root / "etc" / "trusted.crt")
+        path = "/usr/local/cuda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        self.environment = {"PIP_CERT": "/etc/trusted.crt", "PATH": path}
 
     def run(self, command: str) -> None:
         """Run a shell command inside, with /proc, /dev and CUDA there while it runs."""
