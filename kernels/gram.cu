@@ -3,13 +3,16 @@
 //     product += Xᵀ X        sums_c += Σ_{r : y_r = c} x_r
 //
 // All that ridge regression, linear discriminants and class means need of the data (T. Hastie, R. Tibshirani and
-// J. Friedman, The Elements of Statistical Learning, 2nd ed. 2009, eqs. 3.44 and 4.3). Not run on a GPU yet; its logic was
-// checked by emulation (tests/emulated_cuda).
+// J. Friedman, The Elements of Statistical Learning, 2nd ed. 2009, eqs. 3.44 and 4.3). Not run on a GPU yet; its logic
+// was checked by emulation (tests/emulated_cuda).
 //
 // Rows are taken in chunks; a split of a chunk is summed in single precision by 64 × 64 tiles on tensor cores, or down
-// the columns for the classes, then gathered in double precision. Equal arguments give equal bits on one kind of device.
+// the columns for the classes, then gathered in double precision. Equal arguments give equal bits on one kind of
+// device.
 #include "cuda.h"
 #include "tile_product.cuh"
+
+#include <vector>
 
 namespace tledge::cuda {
 namespace {
@@ -23,14 +26,16 @@ constexpr size_t kChunk = kSplits * kSplitRows;
 template <class T>
 __global__ void pairs(const T* x, size_t rows, size_t d, float* parts, size_t line) {
     if (blockIdx.x < blockIdx.y) return;
-    __shared__ __align__(32) float left[kTile * kLine], right[kTile * kLine];
+    using Product = TileProduct<kTile, kTile, ByColumn, ByRow, sizeof(T) == 2, sizeof(T) == 2>;
+    __shared__ typename Product::TileA left;
+    __shared__ typename Product::TileB right;
     const size_t i = blockIdx.y * size_t(kTile), j = blockIdx.x * size_t(kTile);
     const size_t begin = blockIdx.z * kSplitRows, end = begin + kSplitRows < rows ? begin + kSplitRows : rows;
-    TileProduct<ByColumn, ByRow, sizeof(T) == 2, sizeof(T) == 2> product;
+    Product product;
     product.clear();
     for (size_t row = begin; row < end; row += kTile) {
-        bring(left, x, row, end, i, d);
-        bring(right, x, row, end, j, d);
+        bring(left, x, row, end, i, d, d);
+        bring(right, x, row, end, j, d, d);
         __syncthreads();
         product.add(left, right);
         __syncthreads();
@@ -71,8 +76,8 @@ void run(const T* x, size_t n, size_t d, const int32_t* labels, size_t classes, 
         launch(gather, dim3(blocks_for(classes * d, kThreads)), kThreads, total + d * d, class_parts, classes, d, d,
                splits, classes * d);
     }
-    std::unique_ptr<double[]> host(new double[count]);
-    download(host.get(), total, count);
+    std::vector<double> host(count);
+    download(host.data(), total, count);
     for (size_t i = 0; i < d * d; ++i) product[i] += host[i];
     for (size_t i = 0; i < classes * d; ++i) sums[i] += host[d * d + i];
 }

@@ -3,15 +3,18 @@
 //
 // Rows are taken in chunks of kSplits · kSplitRows, each in four steps, each a grid of its own:
 //
-//     logits   Z = W · [x 1]ᵀ                  64 × 64 tiles on tensor cores
+//     logits   Z = W · [x 1]ᵀ                  tiles on tensor cores
 //     errors   Z becomes ∂loss/∂Z              a thread for each row and fold
-//     outer    G_s = Z · [x 1] of split s      64 × 64 tiles on tensor cores
+//     outer    G_s = Z · [x 1] of split s      tiles on tensor cores
 //     gather   G += Σ_s G_s                    in double precision
 //
-// A chunk of features is read from memory once where the second-level cache holds it until `outer` comes for it. No step
-// depends on which block runs first: equal arguments give equal bits on one kind of device.
+// A chunk of features is read from memory once where the second-level cache holds it until `outer` comes for it. No
+// step depends on which block runs first: equal arguments give equal bits on one kind of device.
 #include "cuda.h"
 #include "tile_product.cuh"
+
+#include <algorithm>
+#include <vector>
 
 namespace tledge::cuda {
 namespace {
@@ -21,16 +24,23 @@ namespace {
 constexpr size_t kSplits = 16, kSplitRows = 1024;  // about so many rows are summed in single precision
 constexpr size_t kChunk = kSplits * kSplitRows;
 
-// z [cols, rows], its rows `step` apart, of the tile (blockIdx.x, blockIdx.y).
-template <class T>
-__global__ void logits(const T* x, size_t rows, size_t d, const float* w, size_t cols, float* z, size_t step) {
-    __shared__ __align__(32) float features[kTile * kLine], weights[kTile * kLine];
-    const size_t row = blockIdx.x * size_t(kTile), col = blockIdx.y * size_t(kTile);
-    TileProduct<ByRow, ByColumn, sizeof(T) == 2, false> product;
+// A tile has 64 classes, or with few of them 16; then it is twice as long the other way.
+template <int Cols>
+constexpr int kLong = Cols == 16 ? 128 : 64;
+
+// z [cols, rows], its rows `step` apart, of the tile (blockIdx.x, blockIdx.y). The rows of w are `line` apart.
+template <class T, int Cols>
+__global__ void logits(const T* x, size_t rows, size_t d, const float* w, size_t line, size_t cols, float* z,
+                       size_t step) {
+    using Product = TileProduct<kLong<Cols>, Cols, ByRow, ByColumn, sizeof(T) == 2, false>;
+    __shared__ typename Product::TileA features;
+    __shared__ typename Product::TileB weights;
+    const size_t row = blockIdx.x * size_t(kLong<Cols>), col = blockIdx.y * size_t(Cols);
+    Product product;
     product.clear();
     for (size_t k = 0; k <= d; k += kTile) {
-        bring(features, x, row, rows, k, d, true);
-        bring(weights, w, col, cols, k, d + 1);
+        bring(features, x, row, rows, k, d, d, true);
+        bring(weights, w, col, cols, k, d + 1, line);
         __syncthreads();
         product.add(features, weights);
         __syncthreads();
@@ -89,17 +99,19 @@ __global__ void sigmoid_errors(float* z, size_t step, size_t rows, LossGrad p, s
 }
 
 // parts[s] [cols, line] of the rows of split s = blockIdx.z.
-template <class T>
+template <class T, int Cols>
 __global__ void outer(const float* z, size_t step, const T* x, size_t rows, size_t d, float* parts, size_t line,
                       size_t cols) {
-    __shared__ __align__(32) float errors[kTile * kLine], features[kTile * kLine];
-    const size_t k = blockIdx.x * size_t(kTile), col = blockIdx.y * size_t(kTile);
+    using Product = TileProduct<Cols, kLong<Cols>, ByRow, ByRow, false, sizeof(T) == 2>;
+    __shared__ typename Product::TileA errors;
+    __shared__ typename Product::TileB features;
+    const size_t k = blockIdx.x * size_t(kLong<Cols>), col = blockIdx.y * size_t(Cols);
     const size_t begin = blockIdx.z * kSplitRows, end = begin + kSplitRows < rows ? begin + kSplitRows : rows;
-    TileProduct<ByRow, ByRow, false, sizeof(T) == 2> product;
+    Product product;
     product.clear();
     for (size_t row = begin; row < end; row += kTile) {
-        bring(errors, z, col, cols, row, end, false, step);
-        bring(features, x, row, end, k, d, true);
+        bring(errors, z, col, cols, row, end, step);
+        bring(features, x, row, end, k, d, d, true);
         __syncthreads();
         product.add(errors, features);
         __syncthreads();
@@ -113,13 +125,15 @@ struct Workspace {
     DeviceMemory weights, z, parts, gradient, losses;
 };
 
-template <class T>
+template <class T, int Cols>
 double run(const LossGrad& p, const float* weights, double* gradient) {
     // Kept from call to call by the thread that owns it: allocating takes longer than a small problem does.
     thread_local Workspace kept;
     const size_t cols = p.classes * p.folds, wide = p.d + 1, line = padded(wide), lines = padded(cols);
     const size_t most = p.n < kChunk ? padded(p.n) : kChunk, loss_blocks = blocks_for(most, kThreads) * p.folds;
-    const float* w = kept.weights.upload(weights, cols * wide);
+    std::vector<float> aligned(cols * line);
+    for (size_t c = 0; c < cols; ++c) std::copy_n(weights + c * wide, wide, &aligned[c * line]);
+    const float* w = kept.weights.upload(aligned.data(), aligned.size());
     float* z = kept.z.at_least<float>(lines * most);
     float* parts = kept.parts.at_least<float>(kSplits * lines * line);
     double* total = kept.gradient.at_least<double>(cols * wide);
@@ -131,19 +145,19 @@ double run(const LossGrad& p, const float* weights, double* gradient) {
         const size_t rows = p.n - first < kChunk ? p.n - first : kChunk, step = padded(rows);
         const size_t splits = blocks_for(rows, kSplitRows);
         const T* x = static_cast<const T*>(p.x) + first * p.d;
-        const unsigned row_tiles = unsigned(step / kTile), col_tiles = unsigned(lines / kTile);
-        launch(logits<T>, dim3(row_tiles, col_tiles), kThreads, x, rows, p.d, w, cols, z, step);
+        const unsigned row_tiles = unsigned(step / kLong<Cols>), col_tiles = blocks_for(cols, Cols);
+        launch(logits<T, Cols>, dim3(row_tiles, col_tiles), kThreads, x, rows, p.d, w, line, cols, z, step);
         launch(p.labels ? softmax_errors : sigmoid_errors, dim3(blocks_for(step, kThreads), unsigned(p.folds)),
                kThreads, z, step, rows, p, first, losses);
-        launch(outer<T>, dim3(unsigned(line / kTile), col_tiles, unsigned(splits)), kThreads, z, step, x, rows, p.d,
-               parts, line, cols);
+        launch(outer<T, Cols>, dim3(unsigned(line / kLong<Cols>), col_tiles, unsigned(splits)), kThreads, z, step, x,
+               rows, p.d, parts, line, cols);
         launch(gather, dim3(blocks_for(cols * wide, kThreads)), kThreads, total, parts, cols, wide, line, splits,
                lines * line);
     }
 
-    std::unique_ptr<double[]> host(new double[cols * wide + loss_blocks]);
-    download(host.get(), total, cols * wide);
-    download(host.get() + cols * wide, losses, loss_blocks);
+    std::vector<double> host(cols * wide + loss_blocks);
+    download(host.data(), total, cols * wide);
+    download(host.data() + cols * wide, losses, loss_blocks);
     for (size_t i = 0; i < cols * wide; ++i) gradient[i] += host[i];
     double loss = 0;
     for (size_t i = 0; i < loss_blocks; ++i) loss += host[cols * wide + i];
@@ -153,7 +167,9 @@ double run(const LossGrad& p, const float* weights, double* gradient) {
 }  // namespace
 
 double loss_grad(const LossGrad& p, const float* weights, double* gradient) {
-    return (p.half ? run<__half> : run<float>)(p, weights, gradient);
+    const bool few = p.classes * p.folds <= 16;
+    const auto function = p.half ? (few ? run<__half, 16> : run<__half, 64>) : (few ? run<float, 16> : run<float, 64>);
+    return function(p, weights, gradient);
 }
 
 }  // namespace tledge::cuda

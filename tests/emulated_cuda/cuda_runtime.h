@@ -1,8 +1,8 @@
 // CUDA's runtime on a processor, as far as kernels/*.cu use it, so that their logic can be tested without a GPU.
 //
-// The threads of a block are fibers: each runs to the next barrier, then all go on. A barrier that some threads miss is
-// reported, and every other block runs its threads in the reverse order, so that a missing barrier shows. Blocks run one
-// after the other, and shared memory keeps what the last one left there. Device memory starts as NaN.
+// The threads of a block are fibers: each runs to the next barrier, then all go on. A barrier that some threads miss
+// ends the program, and every other block runs its threads in the reverse order, so that a missing barrier shows.
+// Blocks run one after the other, and shared memory keeps what the last one left there. Device memory starts as NaN.
 #pragma once
 
 #include <ucontext.h>

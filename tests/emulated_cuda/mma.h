@@ -65,7 +65,7 @@ void store_matrix_sync(float* to, const Fragment& from, unsigned line, layout_t 
     if (!first_of_warp()) return;
     if (reinterpret_cast<uintptr_t>(to) % 32 || line % 4) throw std::logic_error("A tile must be aligned.");
     for (int i = 0; i < 16; ++i)
-        for (int j = 0; j < 16; ++j) (layout == mem_row_major ? to[i * line + j] : to[j * line + i]) = from.x[i * 16 + j];
+        for (int j = 0; j < 16; ++j) to[layout == mem_row_major ? i * line + j : j * line + i] = from.x[i * 16 + j];
 }
 
 }  // namespace nvcuda::wmma
