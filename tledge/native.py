@@ -114,9 +114,9 @@ def gpu() -> str:
 def on_gpu(array: np.ndarray) -> Any:
     """Return a copy of `array`, C-contiguous, in the memory of the GPU, for as long as it is held.
 
-    Not run on a GPU yet.
     Variant `cuda` of a kernel takes it in place of `x`, `labels`, `targets` or `shares`, so that what many calls share
-    goes there once: `implementation("softmax_loss_grad", "cuda")(on_gpu(x), weights, on_gpu(labels), …)`.
+    goes there once: `implementation("softmax_loss_grad", "cuda")(on_gpu(x), weights, on_gpu(labels), …)`. That variant
+    wants all arrays C-contiguous. Not run on a GPU yet.
 
     Raises TledgeError when there is no GPU or this build has no CUDA kernels, RuntimeError when its memory is full.
     """
