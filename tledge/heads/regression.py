@@ -56,8 +56,9 @@ def fit(
     """Fit `features` float32 [n, d] to `truth`: int [n] in 0..classes-1, or bool [n, classes].
 
     `row_weights` float32 has the shape of `truth`. `folds` int [n] says in which fold a row is held out; -1 is a row
-    that never is. The strength with the lowest held-out loss is kept. Deterministic, on any number of cores. Raises
-    MissingExtra when threadpoolctl is not installed.
+    that never is. The strength with the lowest held-out loss is kept. Deterministic, on any number of cores; where
+    `native.may_use_gpu` allows it, large features are fitted on a GPU, with other last bits. Raises MissingExtra when
+    threadpoolctl is not installed.
     """
     mean, scale, x = _standardised(features)
     with _one_blas_thread():
