@@ -38,7 +38,7 @@ bench: install
 
 # The kernels' tests, on a build that checks every access to memory and all that C++ leaves undefined.
 SANITIZED := build/sanitized/_kernels.so
-FLAGS := -std=c++17 -O1 -g -ffp-contract=off -fPIC -shared -fvisibility=hidden -fno-omit-frame-pointer \
+FLAGS := -std=c++17 -O1 -g -ffp-contract=off -fPIC -shared -pthread -fvisibility=hidden -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 sanitize: install

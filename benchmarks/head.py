@@ -2,11 +2,12 @@
 
     python -m benchmarks.head [--rows N] [--classes K,K,…] [--rounds N] [--json]
 
-Features are random float32 [N, 1280], half of them zero as behind a relu, whose classes overlap. One evaluation of loss
-and gradient is timed against the same blocks in NumPy, on the same threads, and against the bound: the features read
-once at the rate at which this machine reads, or the products at the rate of a large square one, whichever takes longer.
-A whole fit, at one strength, is timed against scikit-learn's lbfgs on the same standardised float32 matrix; the
-objective that tledge ends at is within 1e-4 of the other's, or lower.
+Features are random [N, 1280], correlated and rectified like those of a backbone, of classes that overlap. One
+evaluation of loss and gradient is timed against the same blocks in NumPy, on the same threads, and against the bound:
+the features read once at the rate at which this machine reads, or the products at the rate of a large square one,
+whichever takes longer. A whole fit, at one strength, starts from the features as they are: scikit-learn's lbfgs is
+given a copy standardised in float32, with the same mean and scale, and torch's the same (where torch is installed);
+the objective that tledge ends at is within 1e-4 of scikit-learn's, or lower.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ L2 = 0.01
 OBJECTIVE_TOLERANCE = 1e-4
 _BLOCK = 1024
 _SQUARE = 2048
-
-LossGrad = Callable[..., float]
+_FACTORS = 256
 
 
 def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -47,12 +47,20 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def samples(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features float32 [rows, DIMENSION] and labels int32 [rows] of overlapping classes."""
+    """Return features float32 [rows, DIMENSION] and labels int32 [rows].
+
+    As behind a backbone, the features are correlated: rectified sums of a few latent factors, the k-th weighing
+    1 / sqrt(k), and noise. Labels are drawn from a softmax of the factors, so the classes overlap.
+    """
     rng = np.random.default_rng(classes)
-    labels = rng.integers(0, classes, rows).astype(np.int32)
-    centres = rng.normal(0, 0.15, (classes, DIMENSION)).astype(np.float32)
+    factors = rng.standard_normal((rows, _FACTORS), np.float32)
+    logits = 2 * factors @ rng.standard_normal((_FACTORS, classes), np.float32) / np.sqrt(np.float32(_FACTORS))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1).astype(np.int32)
+    mixing = (
+        rng.standard_normal((_FACTORS, DIMENSION), np.float32) / np.sqrt(np.arange(1, _FACTORS + 1, dtype="f"))[:, None]
+    )
     x = rng.standard_normal((rows, DIMENSION), np.float32)
-    x += centres[labels]
+    x += factors @ mixing
     return np.maximum(x, 0, out=x), labels
 
 
@@ -60,11 +68,14 @@ def _one_pass(
     x: np.ndarray, labels: np.ndarray, classes: int, arguments: argparse.Namespace, reading: float, products: float
 ) -> Iterator[dict[str, Any]]:
     weights = (np.random.default_rng(0).standard_normal((classes, DIMENSION + 1)) / 50).astype(np.float32)
+    shares = np.full((1, len(x)), 1 / len(x), np.float32)
+
+    def ours() -> tuple[float, np.ndarray]:
+        gradient = np.zeros(weights.shape)
+        return native.softmax_loss_grad(x, weights, labels, shares, gradient, threads=machine.cores()), gradient
+
     with ThreadPoolExecutor(machine.cores()) as pool, threadpool_limits(1, user_api="blas"):
-        sides = {
-            name: _evaluation(function, x, labels, weights, pool)
-            for name, function in (("NumPy", reference.softmax_loss_grad), ("tledge", native.softmax_loss_grad))
-        }
+        sides = {"NumPy": _blocked(x, labels, weights, shares, pool), "tledge": ours}
         (loss, gradient), (expected_loss, expected) = sides["tledge"](), sides["NumPy"]()
         assert abs(loss - expected_loss) <= 1e-5 * expected_loss
         assert np.abs(gradient - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -78,16 +89,15 @@ def _one_pass(
     yield measure.claim(text, measure.spread([bound / each for each in seconds["tledge"]]), at_least=BOUND_BAR)
 
 
-def _evaluation(
-    function: LossGrad, x: np.ndarray, labels: np.ndarray, weights: np.ndarray, pool: ThreadPoolExecutor
+def _blocked(
+    x: np.ndarray, labels: np.ndarray, weights: np.ndarray, shares: np.ndarray, pool: ThreadPoolExecutor
 ) -> Callable[[], tuple[float, np.ndarray]]:
-    """Return a function that evaluates loss and gradient, block by block on the threads of `pool`."""
-    shares = np.full((1, len(x)), 1 / len(x), np.float32)
+    """Return a function that evaluates loss and gradient in NumPy, block by block on the threads of `pool`."""
     blocks = [slice(first, first + _BLOCK) for first in range(0, len(x), _BLOCK)]
 
     def of_block(rows: slice) -> tuple[float, np.ndarray]:
         gradient = np.zeros(weights.shape)
-        return function(x[rows], weights, labels[rows], shares[:, rows], gradient), gradient
+        return reference.softmax_loss_grad(x[rows], weights, labels[rows], shares[:, rows], gradient), gradient
 
     def evaluate() -> tuple[float, np.ndarray]:
         loss, total = 0.0, np.zeros(weights.shape)
@@ -103,7 +113,6 @@ def _whole_fit(x: np.ndarray, labels: np.ndarray, classes: int, rounds: int) -> 
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = regression.standardisation(x)
-    standardised = (x - mean) / scale
     ends: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     even = np.ones(len(x), np.float32)
 
@@ -114,14 +123,18 @@ def _whole_fit(x: np.ndarray, labels: np.ndarray, classes: int, rounds: int) -> 
     def theirs() -> None:
         # Of two classes it keeps one row, the difference of those of a softmax, which cost half of its penalty.
         strength = L2 / 2 if classes == 2 else L2
-        model = LogisticRegression(C=1 / (strength * len(x)), max_iter=1000).fit(standardised, labels)
+        model = LogisticRegression(C=1 / (strength * len(x)), max_iter=1000).fit((x - mean) / scale, labels)
         weights, bias = model.coef_.T, model.intercept_
         if classes == 2:
             weights, bias = np.hstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
         ends["scikit-learn"] = weights, bias
 
+    sides = {"scikit-learn": theirs, "tledge": ours}
+    if torch := _torch():
+        sides["torch"] = lambda: ends.update(torch=_by_torch(torch, (x - mean) / scale, labels, classes))
     few = max(1, rounds // 2) if classes in FIT_BARS else 1
-    seconds = measure.interleave({"scikit-learn": theirs, "tledge": ours}, few)
+    seconds = measure.interleave(sides, few)
+    standardised = (x - mean) / scale
     objectives = {name: _objective(standardised, labels, *end) for name, end in ends.items()}
     processes.say(f"{classes} classes: {objectives}")
     what = f"a whole fit, {len(x)} x {DIMENSION} float32, {classes} classes"
@@ -131,7 +144,38 @@ def _whole_fit(x: np.ndarray, labels: np.ndarray, classes: int, rounds: int) -> 
     bar = FIT_BARS.get(classes)
     text = f"{what}: scikit-learn over tledge" + (f": at least {bar:g}" if bar else "")
     yield measure.claim(text, measure.ratio(seconds["scikit-learn"], seconds["tledge"]), at_least=bar, kind="ratio")
+    if torch:
+        text = f"{what}: torch over tledge, at {objectives['torch'] / objectives['tledge'] - 1:+.1e} of the objective"
+        yield measure.claim(text, measure.ratio(seconds["torch"], seconds["tledge"]), kind="ratio")
     yield measure.claim(f"{what}: seconds of tledge", measure.spread(seconds["tledge"]))
+
+
+def _torch() -> Any:
+    """Return torch, or None: it is a peer and no dependency."""
+    try:
+        import torch
+    except ImportError:
+        processes.say("torch is not installed, and left out")
+        return None
+    return torch
+
+
+def _by_torch(torch: Any, x: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    inputs, truth = torch.from_numpy(x), torch.from_numpy(labels).long()
+    layer = torch.nn.Linear(DIMENSION, classes)
+    torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    solver = torch.optim.LBFGS(
+        layer.parameters(), max_iter=1000, tolerance_grad=1e-5, history_size=30, line_search_fn="strong_wolfe"
+    )
+
+    def evaluate() -> Any:
+        solver.zero_grad()
+        loss = torch.nn.functional.cross_entropy(layer(inputs), truth) + 0.5 * L2 * layer.weight.square().sum()
+        loss.backward()
+        return loss
+
+    solver.step(evaluate)
+    return layer.weight.detach().numpy().T, layer.bias.detach().numpy()
 
 
 def _objective(x: np.ndarray, labels: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> float:

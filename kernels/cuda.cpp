@@ -86,7 +86,9 @@ void check_features(const Argument& x) {
     x.check(x.half() ? kHalf : nb::dtype<float>(), "float32 or float16", {kAny, kAny});
 }
 
-double loss_grad(const Argument& x, const AnyArray& weights, const AnyOutput& gradient, cuda::LossGrad p) {
+double loss_grad(const Argument& x, const AnyArray& weights, const AnyOutput& gradient, int threads,
+                 cuda::LossGrad p) {
+    if (threads < 1) refuse_value("threads must be at least 1, found " + std::to_string(threads) + ".");
     p.x = x.data<void>(), p.half = x.half(), p.n = x.length(0), p.d = x.length(1);
     const size_t cols = p.classes * p.folds;
     const AnyArray slopes(gradient);
@@ -102,7 +104,7 @@ double loss_grad(const Argument& x, const AnyArray& weights, const AnyOutput& gr
 }
 
 double softmax(nb::handle x_in, const AnyArray& weights, nb::handle labels_in, nb::handle shares_in,
-               const AnyOutput& gradient) {
+               const AnyOutput& gradient, int threads) {
     const Argument x("x", x_in), labels("labels", labels_in), shares("shares", shares_in);
     check_features(x);
     shares.check(nb::dtype<float>(), "float32", {kAny, x.length(0)});
@@ -114,11 +116,11 @@ double softmax(nb::handle x_in, const AnyArray& weights, nb::handle labels_in, n
     p.folds = folds, p.classes = weights.shape(0) / folds;
     labels.check_labels(x.length(0), p.classes);
     p.labels = labels.data<int32_t>(), p.shares = shares.data<float>();
-    return loss_grad(x, weights, gradient, p);
+    return loss_grad(x, weights, gradient, threads, p);
 }
 
 double sigmoid(nb::handle x_in, const AnyArray& weights, nb::handle targets_in, nb::handle shares_in,
-               const AnyOutput& gradient) {
+               const AnyOutput& gradient, int threads) {
     const Argument x("x", x_in), targets("targets", targets_in), shares("shares", shares_in);
     check_features(x);
     shares.check(nb::dtype<float>(), "float32", {kAny, kAny, x.length(0)});
@@ -126,7 +128,7 @@ double sigmoid(nb::handle x_in, const AnyArray& weights, nb::handle targets_in, 
     p.classes = shares.length(0), p.folds = shares.length(1);
     targets.check(nb::dtype<bool>(), "bool", {x.length(0), p.classes});
     p.targets = targets.data<uint8_t>(), p.shares = shares.data<float>();
-    return loss_grad(x, weights, gradient, p);
+    return loss_grad(x, weights, gradient, threads, p);
 }
 
 void gram(nb::handle x_in, nb::handle labels_in, const AnyOutput& product, const AnyOutput& sums) {
@@ -234,9 +236,9 @@ void bind_cuda(nb::module_& module, nb::dict& variants) {
     here.def("upload", [](const AnyArray& array) { return to_device("array", array); }, nb::arg("array").noconvert());
     here.def("pinned", pinned, nb::arg("bytes"));
     here.def("softmax_loss_grad", softmax, nb::arg("x"), nb::arg("weights").noconvert(), nb::arg("labels"),
-             nb::arg("shares"), nb::arg("gradient").noconvert());
+             nb::arg("shares"), nb::arg("gradient").noconvert(), nb::arg("threads") = 1);
     here.def("sigmoid_loss_grad", sigmoid, nb::arg("x"), nb::arg("weights").noconvert(), nb::arg("targets"),
-             nb::arg("shares"), nb::arg("gradient").noconvert());
+             nb::arg("shares"), nb::arg("gradient").noconvert(), nb::arg("threads") = 1);
     here.def("gram", gram, nb::arg("x"), nb::arg("labels"), nb::arg("product").noconvert(),
              nb::arg("sums").noconvert());
     here.def("resize_normalize", resize_normalize, nb::arg("images"), nb::arg("out").noconvert(),

@@ -9,17 +9,21 @@
 // from memory once: its logits are computed while it comes, its gradient while it is still in the cache. Several models
 // with the same features and labels, such as the folds of a cross-validation, share the pass: row c·folds + f of W is
 // class c of model f, which weighs the rows its own way. Products are summed in float32 over a few tiles, then in
-// float64, as is the loss. Rows are taken in order by one thread: equal arguments give equal bits.
+// float64, as is the loss. Rows are cut into parts by their number alone, and the parts' sums added in order: equal
+// arguments give equal bits on any number of threads.
 #include <nanobind/nanobind.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "arrays.h"
+#include "threads.h"
 #include "variants.h"
 
 #if defined(__x86_64__)
@@ -37,33 +41,70 @@ namespace {
 
 // dots:    z[c][r] = w[c] · [x[r] 1]      outer:   g[c] += Σ_r e[c][r] · x[r]
 // exp_all: z = e^z for z <= 0             widen:   half to single precision
-// x is [rows, d], w [cols, d + 1], g [cols, d], all contiguous; rows of z and e lie `step` apart.
+// x is [rows, d], w [cols, d + 1], g [cols, d], all contiguous; rows of z and e lie `step` apart. While they compute,
+// both products ask for parts of the tile that comes next, so that memory never rests.
+struct Ahead {
+    const char* from;  // where the next tile begins
+    size_t item;       // bytes of a number there, 0 where there is no next tile
+    int rows;          // how many of every four rows to ask for
+};
+
+template <class In>
+struct Products {
+    void (*dots)(const In* x, int rows, const float* w, int cols, size_t d, float* z, size_t step, const Ahead& next);
+    void (*outer)(const float* e, size_t step, int cols, const In* x, int rows, size_t d, float* g, const Ahead& next);
+};
+
 struct Parts {
-    void (*dots)(const float* x, int rows, const float* w, int cols, size_t d, float* z, size_t step);
-    void (*outer)(const float* e, size_t step, int cols, const float* x, int rows, size_t d, float* g);
+    Products<float> of_single;
+    Products<uint16_t> of_half;
     void (*exp_all)(float* z, int count);
     void (*widen)(const uint16_t* from, float* to, size_t count);
 };
 
-void dots_scalar(const float* x, int rows, const float* w, int cols, size_t d, float* z, size_t step) {
+inline float single(float value) {
+    return value;
+}
+
+inline float single(uint16_t half) {
+    const uint32_t sign = uint32_t(half & 0x8000) << 16, rest = half & 0x7fff;
+    uint32_t bits;
+    if (rest >= 0x7c00) {
+        bits = 0x7f800000 | (rest & 0x3ff) << 13;  // infinite, or not a number
+    } else if (rest >= 0x400) {
+        bits = (rest << 13) + (112 << 23);
+    } else {
+        const float small = float(rest) * 0x1p-24f;  // subnormal
+        std::memcpy(&bits, &small, sizeof bits);
+    }
+    bits |= sign;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+template <class In>
+void dots_scalar(const In* x, int rows, const float* w, int cols, size_t d, float* z, size_t step, const Ahead&) {
     for (int c = 0; c < cols; ++c) {
         for (int r = 0; r < rows; ++r) {
-            const float *weight = w + c * (d + 1), *in = x + r * d;
+            const float* weight = w + c * (d + 1);
+            const In* in = x + r * d;
             float sums[4] = {};  // four chains instead of one: additions need not wait for one another
             size_t k = 0;
             for (; k + 4 <= d; k += 4)
-                for (int i = 0; i < 4; ++i) sums[i] += weight[k + i] * in[k + i];
-            for (; k < d; ++k) sums[0] += weight[k] * in[k];
+                for (int i = 0; i < 4; ++i) sums[i] += weight[k + i] * single(in[k + i]);
+            for (; k < d; ++k) sums[0] += weight[k] * single(in[k]);
             z[c * step + r] = (sums[0] + sums[1]) + (sums[2] + sums[3]) + weight[d];
         }
     }
 }
 
-void outer_scalar(const float* e, size_t step, int cols, const float* x, int rows, size_t d, float* g) {
+template <class In>
+void outer_scalar(const float* e, size_t step, int cols, const In* x, int rows, size_t d, float* g, const Ahead&) {
     for (int c = 0; c < cols; ++c) {
         for (int r = 0; r < rows; ++r) {
             const float error = e[c * step + r];
-            for (size_t k = 0; k < d; ++k) g[c * d + k] += error * x[r * d + k];
+            for (size_t k = 0; k < d; ++k) g[c * d + k] += error * single(x[r * d + k]);
         }
     }
 }
@@ -73,21 +114,13 @@ void exp_all_scalar(float* z, int count) {
 }
 
 void widen_scalar(const uint16_t* from, float* to, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-        const uint32_t sign = uint32_t(from[i] & 0x8000) << 16, rest = from[i] & 0x7fff;
-        uint32_t bits;
-        if (rest >= 0x7c00) {
-            bits = 0x7f800000 | (rest & 0x3ff) << 13;  // infinite, or not a number
-        } else if (rest >= 0x400) {
-            bits = (rest << 13) + (112 << 23);
-        } else {
-            const float small = float(rest) * 0x1p-24f;  // subnormal
-            std::memcpy(&bits, &small, sizeof bits);
-        }
-        bits |= sign;
-        std::memcpy(&to[i], &bits, sizeof bits);
-    }
+    for (size_t i = 0; i < count; ++i) to[i] = single(from[i]);
 }
+
+constexpr Parts kScalar = {{dots_scalar<float>, outer_scalar<float>},
+                           {dots_scalar<uint16_t>, outer_scalar<uint16_t>},
+                           exp_all_scalar,
+                           widen_scalar};
 
 // ── Vector code ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,10 +129,10 @@ void widen_scalar(const uint16_t* from, float* to, size_t count) {
 #define TARGET __attribute__((target("avx512f")))
 namespace avx512 {
 struct Vector {
-    static constexpr int kLanes = 16, kDotRows = 4, kDotCols = 5, kOuterCols = 5, kOuterVectors = 4;
+    static constexpr int kLanes = 16, kDotCols = 5, kOuterCols = 5, kOuterVectors = 4;
     __m512 value;
     TARGET static Vector load(const float* from) { return {_mm512_loadu_ps(from)}; }
-    TARGET static Vector load_half(const uint16_t* from) {
+    TARGET static Vector load(const uint16_t* from) {
         return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
     }
     TARGET static void store(float* to, Vector a) { _mm512_storeu_ps(to, a.value); }
@@ -111,6 +144,15 @@ struct Vector {
     TARGET static Vector nearest(Vector a) { return {_mm512_roundscale_ps(a.value, _MM_FROUND_TO_NEAREST_INT)}; }
     TARGET static Vector times_two_to(Vector a, Vector n) { return {_mm512_scalef_ps(a.value, n.value)}; }
     TARGET static float sum(Vector a) { return _mm512_reduce_add_ps(a.value); }
+    TARGET static void sums_of_four(const Vector* v, float* to) {
+        const __m512 ab =
+            _mm512_add_ps(_mm512_unpacklo_ps(v[0].value, v[1].value), _mm512_unpackhi_ps(v[0].value, v[1].value));
+        const __m512 cd =
+            _mm512_add_ps(_mm512_unpacklo_ps(v[2].value, v[3].value), _mm512_unpackhi_ps(v[2].value, v[3].value));
+        const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+        const __m512 halves = _mm512_add_ps(all, _mm512_shuffle_f32x4(all, all, 0x4E));
+        _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_add_ps(halves, _mm512_shuffle_f32x4(halves, halves, 0xB1))));
+    }
 };
 #include "loss_grad.inc"
 }  // namespace avx512
@@ -119,10 +161,10 @@ struct Vector {
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 namespace avx2 {
 struct Vector {
-    static constexpr int kLanes = 8, kDotRows = 4, kDotCols = 2, kOuterCols = 3, kOuterVectors = 3;
+    static constexpr int kLanes = 8, kDotCols = 2, kOuterCols = 3, kOuterVectors = 3;
     __m256 value;
     TARGET static Vector load(const float* from) { return {_mm256_loadu_ps(from)}; }
-    TARGET static Vector load_half(const uint16_t* from) {
+    TARGET static Vector load(const uint16_t* from) {
         return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
     }
     TARGET static void store(float* to, Vector a) { _mm256_storeu_ps(to, a.value); }
@@ -143,6 +185,11 @@ struct Vector {
         half = _mm_add_ps(half, _mm_movehl_ps(half, half));
         return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
     }
+    TARGET static void sums_of_four(const Vector* v, float* to) {
+        const __m256 all =
+            _mm256_hadd_ps(_mm256_hadd_ps(v[0].value, v[1].value), _mm256_hadd_ps(v[2].value, v[3].value));
+        _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+    }
 };
 #include "loss_grad.inc"
 }  // namespace avx2
@@ -153,10 +200,10 @@ struct Vector {
 #define TARGET
 namespace neon {
 struct Vector {
-    static constexpr int kLanes = 4, kDotRows = 4, kDotCols = 4, kOuterCols = 4, kOuterVectors = 4;
+    static constexpr int kLanes = 4, kDotCols = 4, kOuterCols = 4, kOuterVectors = 4;
     float32x4_t value;
     static Vector load(const float* from) { return {vld1q_f32(from)}; }
-    static Vector load_half(const uint16_t* from) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)))}; }
+    static Vector load(const uint16_t* from) { return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)))}; }
     static void store(float* to, Vector a) { vst1q_f32(to, a.value); }
     static Vector all(float a) { return {vdupq_n_f32(a)}; }
     static Vector add(Vector a, Vector b) { return {vaddq_f32(a.value, b.value)}; }
@@ -169,6 +216,9 @@ struct Vector {
         return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.value), power))};
     }
     static float sum(Vector a) { return vaddvq_f32(a.value); }
+    static void sums_of_four(const Vector* v, float* to) {
+        vst1q_f32(to, vpaddq_f32(vpaddq_f32(v[0].value, v[1].value), vpaddq_f32(v[2].value, v[3].value)));
+    }
 };
 #include "loss_grad.inc"
 }  // namespace neon
@@ -180,19 +230,21 @@ struct Vector {
 
 constexpr Variant<Parts> kVariants[] = {
 #if defined(__x86_64__)
-    {"avx512", "AVX-512F", has_avx512f, {avx512::dots, avx512::outer, avx512::exp_all, avx512::widen}},
-    {"avx2", "AVX2, FMA, F16C", has_avx2_fma_f16c, {avx2::dots, avx2::outer, avx2::exp_all, avx2::widen}},
+    {"avx512", "AVX-512F", has_avx512f, avx512::kParts},
+    {"avx2", "AVX2, FMA, F16C", has_avx2_fma_f16c, avx2::kParts},
 #elif defined(__aarch64__)
-    {"neon", "NEON", always, {neon::dots, neon::outer, neon::exp_all, neon::widen}},
+    {"neon", "NEON", always, neon::kParts},
 #endif
-    {"scalar", "portable C++", always, {dots_scalar, outer_scalar, exp_all_scalar, widen_scalar}},
+    {"scalar", "portable C++", always, kScalar},
 };
 
 // ── Launcher ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 constexpr size_t kTileBytes = 256 << 10;  // of features: what is left in a core's own cache while they are used twice
+constexpr int kWidenFrom = 16;            // columns from which halves are widened once, for all of them
 constexpr int kFewestRows = 16, kMostRows = 128, kLanes = 16;
-constexpr int kSingleRows = 1024;  // about so many rows are summed in single precision
+constexpr size_t kPartsBytes = 16 << 20, kFewestPartRows = 512;  // of all parts' gradients, and in a part
+constexpr int kSingleRows = 1024;                                // about so many rows are summed in single precision
 
 struct Problem {
     const void* x;
@@ -201,16 +253,25 @@ struct Problem {
     int classes, folds;
     const float* weights;
     double* gradient;
-    const float* shares;          // [folds, n], or [classes, folds, n]
+    const float* shares;  // [folds, n], or [classes, folds, n]
     size_t class_step, fold_step;
-    const int32_t* labels;        // [n], or
-    const uint8_t* targets;       // [n, classes]
+    const int32_t* labels;   // [n], or
+    const uint8_t* targets;  // [n, classes]
 
     int cols() const { return classes * folds; }
+    bool widens() const { return half && cols() >= kWidenFrom; }
 };
 
+// What a thread needs besides, allocated before it starts.
 struct Scratch {
     std::vector<float> widened, logits, sums, most, total;
+
+    Scratch(const Problem& p, size_t tile)
+        : widened(p.widens() ? tile * p.d : 0),
+          logits(p.cols() * tile),
+          sums(p.cols() * p.d),
+          most(tile),
+          total(tile) {}
 };
 
 // z [cols, rows] becomes the derivative of the loss by it; rows lie `step` apart, readable up to `step`.
@@ -262,49 +323,70 @@ double sigmoids(const Problem& p, size_t first, int rows, float* z, size_t step,
     return loss;
 }
 
-void flush(const Problem& p, std::vector<float>& sums) {
+void flush(const Problem& p, std::vector<float>& sums, double* gradient) {
     for (int c = 0; c < p.cols(); ++c) {
-        double* to = p.gradient + c * (p.d + 1);
+        double* to = gradient + c * (p.d + 1);
         const float* from = &sums[c * p.d];
         for (size_t k = 0; k < p.d; ++k) to[k] += from[k];
     }
     std::fill(sums.begin(), sums.end(), 0.0f);
 }
 
-double loss_grad(const Problem& p, const Parts& run) {
-    thread_local Scratch scratch;
-    const int tile = std::clamp(int(kTileBytes / (sizeof(float) * p.d)), kFewestRows, kMostRows) / kLanes * kLanes;
-    const size_t step = tile;
-    scratch.logits.assign(p.cols() * step, 0);
-    scratch.most.assign(step, 0), scratch.total.assign(step, 0);
-    scratch.sums.assign(p.cols() * p.d, 0);
-    if (p.half) scratch.widened.resize(tile * p.d);
+// Returns the loss of the rows from `first` to `end`, and adds its derivative to `gradient`, [cols, d + 1].
+double loss_grad_of(const Problem& p, size_t first, size_t end, size_t tile, double* gradient, Scratch& scratch,
+                    const Parts& run) {
     float* z = scratch.logits.data();
     double loss = 0;
     int unflushed = 0;
-    for (size_t first = 0; first < p.n; first += tile) {
-        const int rows = int(std::min(size_t(tile), p.n - first));
-        const float* x = static_cast<const float*>(p.x) + first * p.d;
-        if (p.half) {
-            run.widen(static_cast<const uint16_t*>(p.x) + first * p.d, scratch.widened.data(), rows * p.d);
-            x = scratch.widened.data();
-        }
-        run.dots(x, rows, p.weights, p.cols(), p.d, z, step);
-        loss += (p.labels ? softmax : sigmoids)(p, first, rows, z, step, scratch, run);
+    const size_t item = p.half ? sizeof(uint16_t) : sizeof(float);
+    const char* from = static_cast<const char*>(p.x) + first * p.d * item;
+    const auto add_tile = [&](int rows, const auto* x, const auto& products) {
+        const Ahead next{from + rows * p.d * item, first + rows < end ? item : 0, 0};
+        products.dots(x, rows, p.weights, p.cols(), p.d, z, tile, next);
+        loss += (p.labels ? softmax : sigmoids)(p, first, rows, z, tile, scratch, run);
         for (int c = 0; c < p.cols(); ++c) {
-            double sum = 0;
-            for (int r = 0; r < rows; ++r) sum += z[c * step + r];
-            p.gradient[c * (p.d + 1) + p.d] += sum;
+            double sums[4] = {};
+            for (int r = 0; r < rows; ++r) sums[r % 4] += z[c * tile + r];
+            gradient[c * (p.d + 1) + p.d] += (sums[0] + sums[1]) + (sums[2] + sums[3]);
         }
-        run.outer(z, step, p.cols(), x, rows, p.d, scratch.sums.data());
-        if ((unflushed += rows) >= kSingleRows) flush(p, scratch.sums), unflushed = 0;
+        products.outer(z, tile, p.cols(), x, rows, p.d, scratch.sums.data(), next);
+        if ((unflushed += rows) >= kSingleRows) flush(p, scratch.sums, gradient), unflushed = 0;
+    };
+    for (; first < end; first += tile, from += tile * p.d * item) {
+        const int rows = int(std::min(tile, end - first));
+        if (!p.half) {
+            add_tile(rows, reinterpret_cast<const float*>(from), run.of_single);
+        } else if (!p.widens()) {
+            add_tile(rows, reinterpret_cast<const uint16_t*>(from), run.of_half);
+        } else {
+            run.widen(reinterpret_cast<const uint16_t*>(from), scratch.widened.data(), rows * p.d);
+            add_tile(rows, scratch.widened.data(), run.of_single);
+        }
     }
-    flush(p, scratch.sums);
+    flush(p, scratch.sums, gradient);
     return loss;
 }
 
+double loss_grad(const Problem& p, const Parts& run, int threads) {
+    const size_t tile = std::clamp(int(kTileBytes / (sizeof(float) * p.d)), kFewestRows, kMostRows) / kLanes * kLanes;
+    const size_t length = p.cols() * (p.d + 1),
+                 most = std::clamp(kPartsBytes / (sizeof(double) * length), size_t(4), size_t(64));
+    const size_t rows = std::max((p.n + most - 1) / most, kFewestPartRows), part_rows = (rows + tile - 1) / tile * tile;
+    const int parts = int((p.n + part_rows - 1) / part_rows);
+    std::vector<double> losses(parts), gradients(parts * length);
+    std::vector<Scratch> scratch(std::min(threads, parts), Scratch(p, tile));
+    share_out(parts, threads, [&](int part, int thread) {
+        const size_t first = part * part_rows, end = std::min(first + part_rows, p.n);
+        losses[part] = loss_grad_of(p, first, end, tile, &gradients[part * length], scratch[thread], run);
+    });
+    for (int part = 0; part < parts; ++part)
+        for (size_t i = 0; i < length; ++i) p.gradient[i] += gradients[part * length + i];
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
 // What both functions take alike. `classes` and `folds` come from the arrays that only one of them has.
-Problem problem(const AnyArray& x, const AnyArray& weights, const AnyOutput& gradient, size_t classes, size_t folds) {
+Problem problem(const AnyArray& x, const AnyArray& weights, const AnyOutput& gradient, size_t classes, size_t folds,
+                int threads) {
     const bool half = x.dtype() == kHalf;
     if (!half) check_dtype("x", x, nb::dtype<float>(), "float32 or float16");
     check_shape("x", x, {kAny, kAny});
@@ -315,6 +397,7 @@ Problem problem(const AnyArray& x, const AnyArray& weights, const AnyOutput& gra
     check_shape("weights", weights, {cols, d + 1});
     check_shape("gradient", slopes, {cols, d + 1});
     check_contiguous("x", x), check_contiguous("weights", weights), check_contiguous("gradient", slopes);
+    if (threads < 1) refuse_value("threads must be at least 1, found " + std::to_string(threads) + ".");
     Problem p{};
     p.x = x.data(), p.half = half, p.n = n, p.d = d, p.classes = int(classes), p.folds = int(folds);
     p.weights = static_cast<const float*>(weights.data());
@@ -335,13 +418,13 @@ size_t step_of(const AnyArray& array, size_t axis) {
 }
 
 double launch_softmax(const AnyArray& x, const AnyArray& weights, const AnyArray& labels, const AnyArray& shares,
-                      const AnyOutput& gradient, const char* variant) {
+                      const AnyOutput& gradient, int threads, const char* variant) {
     check_shape("shares", shares, {kAny, kAny});
     check_shape("weights", weights, {kAny, kAny});
     check_shares(shares);
     const size_t folds = shares.shape(0), cols = weights.shape(0);
     if (cols % folds) refuse_type("weights must have a row for each class and fold, found " + shape_of(weights) + ".");
-    Problem p = problem(x, weights, gradient, cols / folds, folds);
+    Problem p = problem(x, weights, gradient, cols / folds, folds, threads);
     check_shape("shares", shares, {folds, p.n});
     check_dtype("labels", labels, nb::dtype<int32_t>(), "int32");
     check_shape("labels", labels, {p.n});
@@ -355,15 +438,15 @@ double launch_softmax(const AnyArray& x, const AnyArray& weights, const AnyArray
     p.fold_step = step_of(shares, 0);
     const Parts& run = choose(kVariants, variant).run;
     nb::gil_scoped_release unlocked;
-    return loss_grad(p, run);
+    return loss_grad(p, run, threads);
 }
 
 double launch_sigmoid(const AnyArray& x, const AnyArray& weights, const AnyArray& targets, const AnyArray& shares,
-                      const AnyOutput& gradient, const char* variant) {
+                      const AnyOutput& gradient, int threads, const char* variant) {
     check_shape("shares", shares, {kAny, kAny, kAny});
     check_shares(shares);
     const size_t classes = shares.shape(0), folds = shares.shape(1);
-    Problem p = problem(x, weights, gradient, classes, folds);
+    Problem p = problem(x, weights, gradient, classes, folds, threads);
     check_shape("shares", shares, {classes, folds, p.n});
     check_dtype("targets", targets, nb::dtype<bool>(), "bool");
     check_shape("targets", targets, {p.n, classes});
@@ -373,7 +456,7 @@ double launch_sigmoid(const AnyArray& x, const AnyArray& weights, const AnyArray
     p.class_step = step_of(shares, 0), p.fold_step = step_of(shares, 1);
     const Parts& run = choose(kVariants, variant).run;
     nb::gil_scoped_release unlocked;
-    return loss_grad(p, run);
+    return loss_grad(p, run, threads);
 }
 
 }  // namespace
@@ -381,10 +464,12 @@ double launch_sigmoid(const AnyArray& x, const AnyArray& weights, const AnyArray
 nb::list bind_loss_grad(nb::module_& module) {
     module.def("softmax_loss_grad", launch_softmax, nb::arg("x").noconvert(), nb::arg("weights").noconvert(),
                nb::arg("labels").noconvert(), nb::arg("shares").noconvert(), nb::arg("gradient").noconvert(),
-               nb::arg("variant") = "", "Loss and gradient of softmax regression. See tledge.native.softmax_loss_grad.");
+               nb::arg("threads") = 1, nb::arg("variant") = "",
+               "Loss and gradient of softmax regression. See tledge.native.softmax_loss_grad.");
     module.def("sigmoid_loss_grad", launch_sigmoid, nb::arg("x").noconvert(), nb::arg("weights").noconvert(),
                nb::arg("targets").noconvert(), nb::arg("shares").noconvert(), nb::arg("gradient").noconvert(),
-               nb::arg("variant") = "", "Loss and gradient of a sigmoid per class. See tledge.native.sigmoid_loss_grad.");
+               nb::arg("threads") = 1, nb::arg("variant") = "",
+               "Loss and gradient of a sigmoid per class. See tledge.native.sigmoid_loss_grad.");
     return rows(kVariants);
 }
 

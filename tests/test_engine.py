@@ -178,7 +178,7 @@ def test_a_missing_package_is_named_with_its_extra(module: str, extra: str, tmp_
 
 
 def test_a_box_needs_numpy_pillow_and_onnxruntime_only(tmp_path: Path, int8_model: Path, photos: Path) -> None:
-    train = "tensorflow,keras,tf2onnx,onnx,jinja2,pygal,threadpoolctl"
+    train = "tensorflow,keras,tf2onnx,onnx,jinja2,pygal"
     for arguments in (["predict", int8_model, photos], ["evaluate", int8_model, photos], ["verify", int8_model]):
         assert without(train, tmp_path / "p", *arguments).returncode == 0
     assert without(train, tmp_path / "p", "bench", int8_model, "--seconds", "0.1").returncode == 0

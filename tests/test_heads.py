@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tledge import heads
+from tledge import heads, machine
 from tledge.errors import DataError, TledgeError
 from tledge.heads import folds, metrics, regression
 from tledge.heads.calibration import softmax
@@ -225,6 +225,34 @@ print(hashlib.sha256(head.weights.tobytes() + head.bias.tobytes()).hexdigest(), 
         )
         said.append(child.stdout)
     assert said[0] == said[1] == said[2]
+
+
+def test_the_number_of_cores_changes_nothing(monkeypatch):
+    features, labels = clusters(3000, 24, 3)
+    found = []
+    for cores in (1, 3):
+        monkeypatch.setattr(machine, "cores", lambda cores=cores: cores)
+        found.append(fit(features, labels, fold_numbers(3000), 3))
+    np.testing.assert_array_equal(found[0].weights, found[1].weights)
+    assert found[0].path == found[1].path
+
+
+def test_features_far_from_zero_lose_no_digits():
+    # Years beside fractions: the spread is a few thousandths of the mean.
+    features, labels = clusters(400, 8, 2)
+    far = features.copy()
+    far[:, ::2] += 4096
+    near, moved = (fit(each, labels, fold_numbers(400), 2) for each in (features, far))
+    assert near.l2 == moved.l2
+    np.testing.assert_allclose(shares_of(moved, far.astype(np.float64)), shares_of(near, features), atol=5e-3)
+
+
+def test_halves_are_fitted_like_single_precision():
+    features, labels = clusters(300, 12, 3)
+    halves = features.astype(np.float16)
+    single, half = (fit(each, labels, fold_numbers(300), 3) for each in (halves.astype(np.float32), halves))
+    assert single.l2 == half.l2
+    np.testing.assert_allclose(half.weights, single.weights, atol=1e-3)
 
 
 def test_the_caller_keeps_its_features():

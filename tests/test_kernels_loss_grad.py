@@ -141,7 +141,7 @@ def test_parts_of_the_rows_add_up(variant: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_bits_from_any_number_of_threads(variant: str, kind: str) -> None:
+def test_equal_bits_from_callers_on_several_threads(variant: str, kind: str) -> None:
     problems = [case(kind, 50 + 9 * number, 20 + number, 3, 2, seed=number) for number in range(8)]
     function = native.implementation(kind, variant)
     expected = [computed(function, arrays) for arrays in problems]
@@ -150,6 +150,17 @@ def test_equal_bits_from_any_number_of_threads(variant: str, kind: str) -> None:
     for (loss, gradient), (expected_loss, expected_gradient) in zip(found, expected * 6, strict=True):
         assert loss == expected_loss
         np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_bits_on_any_number_of_threads(variant: str, kind: str) -> None:
+    arrays = case(kind, 2700, 21, 3, 2)
+    function = native.implementation(kind, variant)
+    expected_loss, expected = computed(function, arrays)
+    for threads in (2, 3, 50):
+        gradient = np.zeros(expected.shape)
+        assert function(*arrays, gradient, threads=threads) == expected_loss
+        np.testing.assert_array_equal(gradient, expected)
 
 
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,3 +214,6 @@ def test_other_values_are_refused(variant: str) -> None:
             refused(KINDS[0], variant, truth=lambda array, label=label: np.full_like(array, label))
     with pytest.raises(ValueError, match="must not be empty"):
         refused(KINDS[1], variant, x=lambda array: array[:0], truth=lambda array: array[:0])
+    x, weights, truth, shares = case(KINDS[0], 12, 6, 3, 3)
+    with pytest.raises(ValueError, match="threads must be at least 1, found 0"):
+        native.implementation(KINDS[0], variant)(x, weights, truth, shares, np.zeros(weights.shape), threads=0)

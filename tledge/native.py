@@ -68,30 +68,31 @@ def resize(
 
 
 def softmax_loss_grad(
-    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray, threads: int = 1
 ) -> float:
     """Return the loss of softmax regression and add its derivative by `weights` to `gradient`, in one pass over `x`.
 
     The loss is Σ share · −log p(label | x) over rows and folds. Folds are models of their own over the same rows:
     `weights` is float32 [classes · folds, d + 1], row c · folds + f that of class c in fold f, the bias last;
     `gradient` is float64 of the same shape. `x` is float32 or float16 [n, d], `labels` int32 [n], all C-contiguous;
-    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows. The interpreter's
-    lock is released meanwhile; equal arguments give equal bits in one variant.
+    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows. The rows are
+    shared out over up to `threads` threads, the interpreter's lock released; equal arguments give equal bits in one
+    variant, on any number of threads.
 
-    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
-    Formula and source: `tledge.reference`.
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array, a label that is no class,
+    or no thread. Formula and source: `tledge.reference`.
     """
-    return implementation("softmax_loss_grad")(x, weights, labels, shares, gradient)
+    return implementation("softmax_loss_grad")(x, weights, labels, shares, gradient, threads)
 
 
 def sigmoid_loss_grad(
-    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray, threads: int = 1
 ) -> float:
     """Return the loss of logistic regression, a sigmoid for each class, and add its derivative to `gradient`.
 
     `targets` is bool [n, classes] and `shares` float32 [classes, folds, n]; all else is as in `softmax_loss_grad`.
     """
-    return implementation("sigmoid_loss_grad")(x, weights, targets, shares, gradient)
+    return implementation("sigmoid_loss_grad")(x, weights, targets, shares, gradient, threads)
 
 
 def gram(x: np.ndarray, labels: np.ndarray, product: np.ndarray, sums: np.ndarray) -> None:

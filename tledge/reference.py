@@ -79,20 +79,22 @@ _FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 
 
 def softmax_loss_grad(
-    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+    x: np.ndarray, weights: np.ndarray, labels: np.ndarray, shares: np.ndarray, gradient: np.ndarray, threads: int = 1
 ) -> float:
     """Return the loss of softmax regression and add its derivative by `weights` to `gradient`.
 
     The loss is Σ share · −log p(label | x) over rows and folds. Folds are models of their own over the same rows:
     `weights` is float32 [classes · folds, d + 1], row c · folds + f that of class c in fold f, the bias last;
     `gradient` is float64 of the same shape. `x` is float32 or float16 [n, d], `labels` int32 [n], all C-contiguous;
-    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows.
+    `shares` float32 [folds, n] is the weight of each row in each fold, contiguous along the rows. `threads` is how many
+    may work on it; here, NumPy decides.
 
-    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array, a label that is no class, or
+    no thread.
     Source: Bishop 2006, Pattern Recognition and Machine Learning, eqs. 4.108 and 4.109. Agrees with the exact result
     to 4 · eps · √d relative to the largest derivative, eps that of float32.
     """
-    folds, classes = _check_models(x, weights, shares, gradient, rank=2)
+    folds, classes = _check_models(x, weights, shares, gradient, threads, rank=2)
     _check_vector("labels", labels, np.dtype(np.int32), (len(x),))
     _check_labels(labels, classes)
     loss = 0.0
@@ -111,7 +113,7 @@ def softmax_loss_grad(
 
 
 def sigmoid_loss_grad(
-    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray
+    x: np.ndarray, weights: np.ndarray, targets: np.ndarray, shares: np.ndarray, gradient: np.ndarray, threads: int = 1
 ) -> float:
     """Return the loss of logistic regression, a sigmoid for each class, and add its derivative to `gradient`.
 
@@ -119,7 +121,7 @@ def sigmoid_loss_grad(
     float32 [classes, folds, n]; all else is as in `softmax_loss_grad`. Source: Bishop 2006, eqs. 4.90 and 4.91, in the
     form that cannot overflow: −log p = max(z, 0) − z·y + log(1 + e^−|z|).
     """
-    folds, classes = _check_models(x, weights, shares, gradient, rank=3)
+    folds, classes = _check_models(x, weights, shares, gradient, threads, rank=3)
     _check_vector("targets", targets, np.dtype(bool), (len(x), classes))
     loss = 0.0
     for rows in _tiles(len(x), len(weights)):
@@ -193,9 +195,11 @@ def _check_arrays(image: np.ndarray, out: np.ndarray) -> None:
 
 
 def _check_models(
-    x: np.ndarray, weights: np.ndarray, shares: np.ndarray, gradient: np.ndarray, rank: int
+    x: np.ndarray, weights: np.ndarray, shares: np.ndarray, gradient: np.ndarray, threads: int, rank: int
 ) -> tuple[int, int]:
     """Return the numbers of folds and classes."""
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, found {threads}.")
     half = getattr(x, "dtype", None) == np.float16
     _check_vector("x", x, np.dtype(np.float16 if half else np.float32), (None, None))
     _check_dtype("shares", shares, np.dtype(np.float32))

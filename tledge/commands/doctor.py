@@ -11,7 +11,7 @@ from tledge.errors import OutputError, TledgeError
 from tledge.schema import DoctorResult
 
 _TRIAL_BYTES = 1 << 16  # an empty file fits on a full disk
-_PACKAGES = ("numpy", "pillow", "onnx", "tensorflow", "keras", "tf2onnx", "jinja2", "pygal", "threadpoolctl")
+_PACKAGES = ("numpy", "pillow", "onnx", "tensorflow", "keras", "tf2onnx", "jinja2", "pygal")
 
 
 def doctor() -> DoctorResult:

@@ -59,7 +59,7 @@ def export(
     options = run_folder.options_of(document)
     options = replace(options, provider=provider or options.provider)
     engine.check(options.provider)
-    pipeline.require("onnx", "threadpoolctl")
+    pipeline.require("onnx")
     steps, backbone, features = _reload(document, folder, options, clock)
     before = run_folder.read_head(folder, backbone.dimension, len(document["classes"]))
     expected, scores_before = steps.score(before, features)

@@ -112,7 +112,7 @@ def _check(order: Order) -> None:
     if options.unfreeze and options.folds:
         raise TledgeError("Fine-tuning is not cross-validated: every fold would train anew.", "Leave --folds away.")
     engine.check(options.provider)
-    pipeline.require("onnx", "threadpoolctl", "jinja2", "pygal")
+    pipeline.require("onnx", "jinja2", "pygal")
     for source in filter(None, (order.data, order.test_data)):
         places.check_apart(order.out, source)
     places.check_free_folder(order.out, force=order.force, files=run_folder.FILES)

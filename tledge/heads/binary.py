@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 USES: tuple[str, ...] = ("positive",)
-NEEDS: tuple[str, ...] = ("threadpoolctl",)
+NEEDS: tuple[str, ...] = ()
 MULTILABEL = False
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 USES: tuple[str, ...] = ()
-NEEDS: tuple[str, ...] = ("threadpoolctl",)
+NEEDS: tuple[str, ...] = ()
 MULTILABEL = False
 
 

@@ -3,23 +3,21 @@
     loss(W, b) = weighted mean over samples of −log p(truth | x W + b) + (l2 / 2) · ‖W‖²,  x standardised
 
 p is a softmax over the classes, or a sigmoid for each of them where a sample has any number of labels (the loss is then
-the sum of the classes' means). Standardisation is folded into the weights afterwards, so a head takes features as the
-backbone gives them. All folds are fitted at once: each is a set of columns of one wide W with its own row mask, so one
-pass over the features serves them all and nothing is copied. The path runs from strong to weak, each fit starting from
-the one before, and ends when the held-out loss has stopped falling, which is where the fits would become slow.
+the sum of the classes' means). It is the weights that are turned, before and after each pass, not the features: they
+are read as the backbone gave them, no copy is made, and a head takes them so. All folds are fitted at once: each is a
+set of columns of one wide W with its own row mask, so one pass over the features serves them all. The path runs from
+strong to weak, each fit starting from the one before, and ends when the held-out loss has stopped falling, which is
+where the fits would become slow.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from tledge import machine, native
-from tledge.errors import MissingExtra
 from tledge.heads.calibration import accuracy, log_loss
 from tledge.heads.lbfgs import minimize
 
@@ -29,9 +27,8 @@ _PATIENCE = 1
 _SPREAD_FLOOR = 0.5
 _PATH_TOLERANCE = 1e-3
 _FINAL_TOLERANCE = 1e-4
-# Rows are cut by their number and not by that of the cores that share them, so that sums do not depend on it.
-_FEWEST_BLOCKS, _MOST_BLOCKS, _FEWEST_ROWS = 4, 64, 512
-_BLOCK_BYTES = 256 << 20  # of the blocks' gradients
+_BLOCK, _PART = 256, 4096  # rows
+_FAR = 64.0  # scales from zero: with a mean beyond, products of single precision would lose the features' differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +50,15 @@ class Regression:
 def fit(
     features: np.ndarray, truth: np.ndarray, row_weights: np.ndarray, folds: np.ndarray, classes: int
 ) -> Regression:
-    """Fit `features` float32 [n, d] to `truth`: int [n] in 0..classes-1, or bool [n, classes].
+    """Fit `features` float32 or float16 [n, d] to `truth`: int [n] in 0..classes-1, or bool [n, classes].
 
     `row_weights` float32 has the shape of `truth`. `folds` int [n] says in which fold a row is held out; -1 is a row
     that never is. The strength with the lowest held-out loss is kept. Deterministic, on any number of cores; where
-    `native.may_use_gpu` allows it, large features are fitted on a GPU, with other last bits. Raises MissingExtra when
-    threadpoolctl is not installed.
+    `native.may_use_gpu` allows it, large features are fitted on a GPU, with other last bits.
     """
-    mean, scale, x = _standardised(features)
-    with _one_blas_thread():
-        chosen = _choose(x, truth, row_weights, folds, classes)
-        weights = _fit_all(x, truth, row_weights, chosen.l2, chosen.start)
-    raw, bias = _unstandardised(weights, mean, scale)
+    seen = _Standardised.of(features)
+    chosen = _choose(seen, truth, row_weights, folds, classes)
+    raw, bias = seen.head(_fit_all(seen, truth, row_weights, chosen.l2, chosen.start))
     return Regression(raw, bias, chosen.l2, tuple(chosen.path), np.flatnonzero(folds >= 0), chosen.logits)
 
 
@@ -75,10 +69,49 @@ def refit(
 
     For features of another precision: cross-validating again would move the head by more than the precision did.
     """
-    mean, scale, x = _standardised(features)
-    with _one_blas_thread():
-        weights = _fit_all(x, truth, row_weights, l2, _zeros(classes, 1, x))
-    return _unstandardised(weights, mean, scale)
+    seen = _Standardised.of(features)
+    return seen.head(_fit_all(seen, truth, row_weights, l2, _zeros(classes, 1, features)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standardised:
+    """Features `x` [n, d], seen as (x - `mean`) / `scale`, float64 [d], without being changed.
+
+    `x` is what was given less `shift`, which is not zero only where the mean is far from zero, next to the scale. The
+    scale of a constant feature is infinite: it has no weight.
+    """
+
+    x: np.ndarray
+    shift: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> _Standardised:
+        mean, scale = standardisation(features)
+        far = np.abs(mean) > _FAR * scale
+        shift = np.where(far, mean, np.float32(0))
+        x = features - shift if far.any() else features
+        return cls(x, shift, mean.astype(np.float64) - shift, np.where(_constant(features), np.inf, scale))
+
+    def weights_of(self, standard: np.ndarray) -> np.ndarray:
+        """Return what `standard` weights [..., d + 1], the bias last, are for `x` as it is."""
+        weights = standard.astype(np.float64)
+        weights[..., :-1] /= self.scale
+        weights[..., -1] -= weights[..., :-1] @ self.mean
+        return weights
+
+    def gradient_of(self, raw: np.ndarray) -> np.ndarray:
+        """Turn the derivative by the weights for `x` into that by the standard ones, in place."""
+        raw[:, :-1] -= raw[:, -1:] * self.mean
+        raw[:, :-1] /= self.scale
+        return raw
+
+    def head(self, standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights float32 [d, classes] and bias [classes] for the features that were given."""
+        weights = self.weights_of(standard)
+        bias = weights[:, -1] - weights[:, :-1] @ self.shift
+        return np.ascontiguousarray(weights[:, :-1].T, np.float32), bias.astype(np.float32)
 
 
 @dataclass(slots=True)
@@ -91,33 +124,16 @@ class _Chosen:
     path: list[tuple[float, float, float]]
 
 
-def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean, scale = standardisation(features)
-    x = features - mean
-    x /= scale
-    return mean, scale, x
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """Keep BLAS from starting threads of its own: on products with a few columns they mostly wait for each other.
-
-    On two busy cores one product of 10 MB by ten columns took 12 ms with two BLAS threads and 1.2 ms with one.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise MissingExtra("threadpoolctl", "train") from error
-    return threadpool_limits(1, user_api="blas")
-
-
 def _zeros(classes: int, folds: int, x: np.ndarray) -> np.ndarray:
     return np.zeros((classes, folds, x.shape[1] + 1), np.float32)
 
 
-def _fit_all(x: np.ndarray, truth: np.ndarray, row_weights: np.ndarray, l2: float, start: np.ndarray) -> np.ndarray:
+def _fit_all(
+    seen: _Standardised, truth: np.ndarray, row_weights: np.ndarray, l2: float, start: np.ndarray
+) -> np.ndarray:
     """Return weights [classes, d + 1] of all rows."""
-    everything = np.ones((1, len(x)), np.float32)
-    return _solve(x, truth, _shares(everything, row_weights), l2, start, _FINAL_TOLERANCE)[:, 0]
+    everything = np.ones((1, len(seen.x)), np.float32)
+    return _solve(seen, truth, _shares(everything, row_weights), l2, start, _FINAL_TOLERANCE)[:, 0]
 
 
 def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,26 +142,45 @@ def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The scale is the spread, softened by a part of the mean spread of all features: dividing by the bare spread would
     blow up features that hardly ever fire, which carry noise and slow the solver.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    squares = np.einsum("nd,nd->d", features, features, dtype=np.float64)
-    variance = np.maximum(squares / len(features) - mean**2, 0.0)
+    near = features[:_BLOCK].mean(axis=0, dtype=np.float32)  # squares of what is left of it keep their digits
+
+    def sums(first: int) -> np.ndarray:
+        total = np.zeros((2, len(near)))
+        for start in range(first, min(first + _PART, len(features)), _BLOCK):
+            rows = features[start : min(start + _BLOCK, first + _PART)] - near
+            total += rows.sum(axis=0), np.einsum("nd,nd->d", rows, rows)
+        return total
+
+    with ThreadPoolExecutor(machine.cores()) as pool:
+        offset, squares = sum(pool.map(sums, range(0, len(features), _PART))) / len(features)
+    mean, variance = near + offset, np.maximum(squares - offset**2, 0.0)
     scale = np.sqrt(variance + _SPREAD_FLOOR**2 * variance.mean())
     return mean.astype(np.float32), np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
-def _choose(x: np.ndarray, truth: np.ndarray, row_weights: np.ndarray, folds: np.ndarray, classes: int) -> _Chosen:
+def _constant(features: np.ndarray) -> np.ndarray:
+    """Return which features are the same everywhere, bool [d]."""
+    same = np.ones(features.shape[1], bool)
+    for first in range(0, len(features), _BLOCK):
+        rows = features[first : first + _BLOCK, same]
+        same[same] = (rows == features[0, same]).all(axis=0)
+    return same
+
+
+def _choose(
+    seen: _Standardised, truth: np.ndarray, row_weights: np.ndarray, folds: np.ndarray, classes: int
+) -> _Chosen:
     """Walk the path of strengths; where to start from is the mean of the folds' weights, [classes, 1, d + 1]."""
     count = int(folds.max()) + 1
     shares = _shares((folds != np.arange(count)[:, None]).astype(np.float32), row_weights)
     held_out = np.flatnonzero(folds >= 0)
     facts = truth[held_out], row_weights[held_out]
-    weights = _zeros(classes, count, x)
+    weights = _zeros(classes, count, seen.x)
     chosen = _Chosen(L2_PATH[0], weights, np.empty(0), [])
     lowest, since = np.inf, 0
     for l2 in L2_PATH:
-        weights = _solve(x, truth, shares, l2, weights, _PATH_TOLERANCE)
-        logits = np.tensordot(weights[..., :-1], x, (2, 1)) + weights[..., -1:]
-        own = logits[:, folds[held_out], held_out].T.astype(np.float64)
+        weights = _solve(seen, truth, shares, l2, weights, _PATH_TOLERANCE)
+        own = _held_out_logits(seen, weights, folds)
         loss = log_loss(own, *facts)
         chosen.path.append((l2, loss, accuracy(own, facts[0])))
         if loss < lowest:
@@ -166,40 +201,37 @@ def _shares(masks: np.ndarray, row_weights: np.ndarray) -> np.ndarray:
     return (shares / np.maximum(shares.sum(axis=-1, keepdims=True), 1e-12)).astype(np.float32, order="C")
 
 
+def _held_out_logits(seen: _Standardised, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return logits float64 [m, classes] of the rows that are held out, each by the weights of its own fold."""
+    raw = seen.weights_of(weights).astype(np.float32)
+    logits = np.empty((len(folds), len(raw)))
+    for fold in range(raw.shape[1]):
+        rows = np.flatnonzero(folds == fold)
+        for first in range(0, len(rows), _BLOCK):
+            part = rows[first : first + _BLOCK]
+            logits[part] = seen.x[part].astype(np.float32, copy=False) @ raw[:, fold, :-1].T + raw[:, fold, -1]
+    return logits[folds >= 0]
+
+
 def _solve(
-    x: np.ndarray, truth: np.ndarray, shares: np.ndarray, l2: float, start: np.ndarray, tolerance: float
+    seen: _Standardised, truth: np.ndarray, shares: np.ndarray, l2: float, start: np.ndarray, tolerance: float
 ) -> np.ndarray:
     """Minimise the sum of the folds' losses over weights [classes, folds, d + 1], the bias last."""
-    classes, folds, length = start.shape
-    most = min(max(_BLOCK_BYTES // (8 * classes * folds * length), _FEWEST_BLOCKS), _MOST_BLOCKS)
-    size = max(-(-len(x) // most), _FEWEST_ROWS)
-    blocks: list[slice | None] = [slice(first, first + size) for first in range(0, len(x), size)]
+    classes, folds, _ = start.shape
     loss_grad = native.sigmoid_loss_grad if truth.ndim == 2 else native.softmax_loss_grad
-    truth = np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
+    x, truth = seen.x, np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
     if (on_gpu := native.kept_on_gpu(x)) is not None:
-        everything = on_gpu, native.on_gpu(truth), native.on_gpu(shares)
-        blocks, loss_grad = [None], native.implementation(loss_grad.__name__, "cuda")
-
-    def of_block(weights: np.ndarray, rows: slice | None) -> tuple[float, np.ndarray]:
-        gradient = np.zeros(weights.shape)
-        part = everything if rows is None else (x[rows], truth[rows], shares[..., rows])
-        return loss_grad(part[0], weights, *part[1:], gradient), gradient
+        x, truth, shares = on_gpu, native.on_gpu(truth), native.on_gpu(shares)
+        loss_grad = native.implementation(loss_grad.__name__, "cuda")
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(classes * folds, -1)
-        loss = 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))
-        gradient = l2 * weights.astype(np.float64)
-        gradient[:, -1] = 0.0
-        for block_loss, block_gradient in pool.map(partial(of_block, weights), blocks):
-            loss += block_loss
-            gradient += block_gradient
+        gradient = np.zeros(weights.shape)
+        raw = seen.weights_of(weights).astype(np.float32)
+        loss = loss_grad(x, raw, truth, shares, gradient, threads=machine.cores())
+        gradient = seen.gradient_of(gradient)
+        gradient[:, :-1] += l2 * weights[:, :-1]
+        loss += 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))
         return loss, gradient.ravel().astype(np.float32)
 
-    with ThreadPoolExecutor(machine.cores()) as pool:
-        return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)
-
-
-def _unstandardised(weights: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    raw = (weights[:, :-1].astype(np.float64) / scale).T
-    bias = weights[:, -1] - mean.astype(np.float64) @ raw
-    return np.ascontiguousarray(raw, np.float32), bias.astype(np.float32)
+    return minimize(objective, start.ravel(), tolerance=tolerance * folds).reshape(start.shape)

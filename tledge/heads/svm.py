@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
 USES: tuple[str, ...] = ()
-NEEDS: tuple[str, ...] = (*scikit.NEEDS, "threadpoolctl")
+NEEDS: tuple[str, ...] = scikit.NEEDS
 MULTILABEL = False
 # Each kernel's C from likely to unlikely: the first is taken of equally good ones, and where nothing can be held out.
 # Of the linear kernel C is in units of the other's gamma, so that both grids suit features of any size.
