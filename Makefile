@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format bench sanitize clean
+.PHONY: install demo test lint format bench sanitize docker-check clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile.gpu
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -45,9 +46,20 @@ sanitize: install
 	nanobind=$$($(BIN)/python -c 'import nanobind, pathlib; print(pathlib.Path(nanobind.__file__).parent)') && \
 	python=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') && \
 	$(CXX) $(FLAGS) -I$$python -I$$nanobind/include -I$$nanobind/ext/robin_map/include \
-		kernels/*.cpp $$nanobind/src/nb_combined.cpp -o $(SANITIZED)
+		$(filter-out kernels/cuda.cpp,$(wildcard kernels/*.cpp)) $$nanobind/src/nb_combined.cpp -o $(SANITIZED)
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python tests/with_kernels.py $(SANITIZED) tests/test_kernels*.py
+
+# Whether all that Dockerfile.gpu installs can be had for its Python and processor; nothing is installed.
+EXTRAS := import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	print(*extras["train"], *extras["demo"], "onnxruntime-gpu", sep="\n")
+
+docker-check: install
+	mkdir -p build
+	$(BIN)/python -c '$(EXTRAS)' > build/docker-requirements.txt
+	$(BIN)/pip install --quiet --dry-run --ignore-installed --target build/nowhere --only-binary=:all: \
+		--python-version 3.12 --implementation cp $(foreach n,39 35 31 28 27 24 17,--platform manylinux_2_$(n)_x86_64) \
+		--platform manylinux2014_x86_64 -c constraints.txt -r build/docker-requirements.txt
 
 clean:
 	rm -rf $(VENV) build dist demo

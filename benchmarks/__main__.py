@@ -19,8 +19,9 @@ from tledge import machine
 
 NAMES = (
     *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8"),
-    *("train_time", "accuracy", "applications", "recipes", "finetune"),
+    *("train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
+_NOTHING_TO_MEASURE = 3
 _HERE = Path(__file__).resolve().parent
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     commit = measure.commit()
     options = {"accuracy": ["--flowers", arguments.flowers.resolve()]} if arguments.flowers else {}
     found = [_run(name, options.get(name, [])) for name in arguments.names or NAMES]
-    documents = [each for each in found if each]
+    documents = [each for each in found if isinstance(each, dict)]
     for each in documents:
         print(f"\n{each['benchmark']} ({each['seconds']:.0f} s)")
         measure.show(each, as_json=False)
@@ -44,12 +45,14 @@ def main() -> None:
     sys.exit(0 if all(found) else 1)
 
 
-def _run(name: str, options: list[str | Path]) -> dict[str, Any] | None:
-    """Return the document of one benchmark, run in a process of its own; None when it failed."""
+def _run(name: str, options: list[str | Path]) -> dict[str, Any] | bool:
+    """Return the document of one benchmark, run in a process of its own, or whether there was nothing to measure."""
     processes.say(f"── {name}")
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *map(str, options)]
     done = subprocess.run(command, cwd=_HERE.parent, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    if done.returncode == _NOTHING_TO_MEASURE:
+        processes.say(f"{name} is passed over on this machine.")
+    return json.loads(done.stdout) if done.returncode == 0 else done.returncode == _NOTHING_TO_MEASURE
 
 
 def _keep(documents: list[dict[str, Any]], commit: str) -> Path:

@@ -6,6 +6,9 @@ namespace tledge {
 nanobind::list bind_loss_grad(nanobind::module_& module);
 nanobind::list bind_observe(nanobind::module_& module);
 nanobind::list bind_resize_normalize(nanobind::module_& module);
+#ifdef TLEDGE_CUDA
+void bind_cuda(nanobind::module_& module, nanobind::dict& variants);
+#endif
 }  // namespace tledge
 
 NB_MODULE(_kernels, module) {
@@ -14,5 +17,8 @@ NB_MODULE(_kernels, module) {
     variants["softmax_loss_grad"] = variants["sigmoid_loss_grad"] = tledge::bind_loss_grad(module);
     variants["observe"] = tledge::bind_observe(module);
     variants["resize_normalize"] = tledge::bind_resize_normalize(module);
+#ifdef TLEDGE_CUDA
+    tledge::bind_cuda(module, variants);
+#endif
     module.attr("VARIANTS") = variants;
 }

@@ -432,4 +432,10 @@ def test_the_library_returns_what_the_commands_print(int8_model: Path, photos: P
     assert tledge.list_backbones().backbones[0].name == "efficientnet_lite0"
     assert tledge.cache_info().spaces and tledge.cache_verify().dropped == 0
     assert tledge.cache_prune(1 << 40).dropped == 0
-    assert tledge.doctor().kernels.keys() == {"resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "observe"}
+    assert tledge.doctor().kernels.keys() == {
+        "resize_normalize",
+        "softmax_loss_grad",
+        "sigmoid_loss_grad",
+        "observe",
+        "gram",
+    }

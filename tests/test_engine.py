@@ -100,6 +100,19 @@ def test_a_gpu_build_without_a_gpu(raises: bool, tiny: Backbone, monkeypatch: py
         engine.open_session(b"nonsense", provider="auto")
 
 
+def test_libraries_that_are_missing_are_named_in_the_error_and_nowhere_else(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    build = Gpu(raises=False)
+    build.set_default_logger_severity = lambda level: None
+    build.preload_dlls = lambda: print("Failed to load libcudart.so.13: no such file\nSee our pages.")
+    monkeypatch.setattr(engine, "_onnxruntime", lambda: build)
+    with pytest.raises(EngineError, match=r"not active.*\(Failed to load libcudart\.so\.13: no such file\)"):
+        engine.open_session(tiny.path, provider="cuda")
+    assert engine.resolve("auto", tiny.path) == "cpu"
+    assert capfd.readouterr() == ("", "")
+
+
 # ── Installations ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HIDE = """

@@ -22,7 +22,7 @@ LAYERS = (
     {"backbones", "data", "augment"},
     {"preprocess"},
     {"decode"},
-    {"engine", "native"},
+    {"engine", "gpu", "native"},
     {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process"},
     {"schema"},
     {"errors"},

@@ -5,7 +5,9 @@ Training, serving and measuring open their sessions here, so that all three run 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +140,7 @@ def _start(ort: Any, source: bytes | str, options: Any, provider: str, what: str
             raise ModelError(f"{what} cannot be loaded: {_first_line(error)}.", "Export it again.") from error
         raise _not_active(provider, ort, f"{what}: {_first_line(error)}") from error
     if session.get_providers()[0] != _PROVIDERS[provider][0]:
-        raise _not_active(provider, ort)
+        raise _not_active(provider, ort, _find_libraries(ort).partition("\n")[0].rstrip("."))
     return session
 
 
@@ -150,9 +152,19 @@ def _resolve(provider: str, ort: Any) -> str:
         provider = "cuda" if _PROVIDERS["cuda"][0] in available else "cpu"
     if _PROVIDERS[provider][0] not in available:
         raise _not_active(provider, ort)
-    if provider != "cpu" and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # finds the CUDA and cuDNN libraries that came as wheels
+    if provider != "cpu":
+        _find_libraries(ort)
     return provider
+
+
+def _find_libraries(ort: Any) -> str:
+    """Load the CUDA and cuDNN libraries that came as wheels, else the system's; return what onnxruntime finds amiss."""
+    said = io.StringIO()
+    if hasattr(ort, "preload_dlls"):
+        ort.set_default_logger_severity(_FATAL)  # what it would log, in colours, is raised as an error by _start
+        with contextlib.redirect_stdout(said):  # it would print in the middle of our JSON
+            ort.preload_dlls()
+    return said.getvalue().strip()
 
 
 def _not_active(provider: str, ort: Any, reason: str = "") -> EngineError:

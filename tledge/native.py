@@ -1,7 +1,9 @@
 """Pick, kernel by kernel, the compiled function from `tledge._kernels` or its twin in `tledge.reference`.
 
 By default the fastest variant that this processor can run is taken. TLEDGE_KERNELS=reference|scalar|avx2|avx512|neon in
-the environment forces one; it is read once, at the first call.
+the environment forces one; it is read once, at the first call. A build with the CUDA kernels has a variant `cuda` where
+there is a GPU. It is never taken by default: what lies in the host's memory is mostly not worth the way to the device.
+`tledge.gpu` keeps arrays there.
 """
 
 from __future__ import annotations
@@ -28,8 +30,7 @@ except ImportError as error:
             stacklevel=2,
         )
 
-
-KERNELS = ("resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "observe")
+KERNELS = ("resize_normalize", "softmax_loss_grad", "sigmoid_loss_grad", "observe", "gram")
 
 
 class Variant(NamedTuple):
@@ -107,6 +108,18 @@ def observe(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
     implementation("observe")(x, counts, summary)
 
 
+def gram(x: np.ndarray, labels: np.ndarray, product: np.ndarray, sums: np.ndarray) -> None:
+    """Add xᵀx to `product` and the rows of each label to `sums`.
+
+    `x` is float32 or float16 [n, d], `labels` int32 [n] in 0..classes-1; `product` float64 [d, d] and `sums` float64
+    [classes, d], all C-contiguous.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Formula and source: `tledge.reference`.
+    """
+    implementation("gram")(x, labels, product, sums)
+
+
 def variants(kernel: str) -> tuple[Variant, ...]:
     """Return the variants of `kernel` that this build holds, the fastest first; the NumPy reference is the last."""
     compiled = () if _kernels is None else _kernels.VARIANTS.get(kernel, ())
@@ -122,6 +135,8 @@ def implementation(kernel: str, variant: str | None = None) -> Callable[..., Any
     name = chosen(kernel, variant)
     if name == "reference":
         return getattr(reference, kernel)
+    if name == "cuda":
+        return getattr(_kernels.cuda, kernel)
     return functools.partial(getattr(_kernels, kernel), variant=name)
 
 

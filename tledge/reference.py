@@ -162,9 +162,7 @@ def softmax_loss_grad(
     """
     folds, classes = _check_models(x, weights, shares, gradient, threads, rank=2)
     _check_vector("labels", labels, np.dtype(np.int32), (len(x),))
-    outside = labels[(labels < 0) | (labels >= classes)]
-    if outside.size:
-        raise ValueError(f"labels must lie in 0..{classes - 1}, found {outside[0]}.")
+    _check_labels(labels, classes)
     loss = 0.0
     for rows in _tiles(len(x), len(weights)):
         part, share, label, each = x[rows].astype(np.float32), shares[:, rows], labels[rows], np.arange(len(x[rows]))
@@ -256,6 +254,30 @@ def observe(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
     summary[:] = exponent, low + 0.0, high + 0.0, summary[3] + x.size, summary[4] + total, summary[5] + squares
 
 
+# ── Products of features ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def gram(x: np.ndarray, labels: np.ndarray, product: np.ndarray, sums: np.ndarray) -> None:
+    """Add xᵀx to `product`, and to each row of `sums` the rows of `x` with that label.
+
+    `x` is float32 or float16 [n, d], `labels` int32 [n] in 0..classes-1; `product` float64 [d, d] and `sums` float64
+    [classes, d], all C-contiguous. Ridge regression, linear discriminants and class means need no more of the data.
+
+    Raises TypeError on another dtype, rank, shape or layout, ValueError on an empty array or a label that is no class.
+    Source: Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, eqs. 3.44 and 4.3.
+    """
+    half = getattr(x, "dtype", None) == np.float16
+    _check_vector("x", x, np.dtype(np.float16 if half else np.float32), (None, None))
+    _check_vector("labels", labels, np.dtype(np.int32), (len(x),))
+    _check_vector("product", product, np.dtype(np.float64), (x.shape[1], x.shape[1]))
+    _check_vector("sums", sums, np.dtype(np.float64), (None, x.shape[1]))
+    _check_labels(labels, len(sums))
+    for rows in _tiles(len(x), x.shape[1]):
+        part = x[rows].astype(np.float64)
+        product += part.T @ part
+        np.add.at(sums, labels[rows], part)
+
+
 # ── Refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -323,6 +345,12 @@ def _check_models(
     if not gradient.flags.writeable:
         raise TypeError("gradient must be writeable.")
     return folds, len(weights) // folds
+
+
+def _check_labels(labels: np.ndarray, classes: int) -> None:
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(f"labels must lie in 0..{classes - 1}, found {outside[0]}.")
 
 
 def _check_vector(name: str, array: np.ndarray, dtype: np.dtype, shape: tuple[int | None, ...]) -> None:

@@ -204,6 +204,7 @@ def doctor(result: DoctorResult, console: Any) -> None:
         ("python", machine["python"]),
         ("onnxruntime", f"{runtime['version'] or 'missing'} (providers: {', '.join(runtime['providers']) or 'none'})"),
         ("kernels", ", ".join(f"{name}: {variant}" for name, variant in result.kernels.items())),
+        ("CUDA kernels", result.gpu or "none (no GPU, or built without TLEDGE_CUDA)"),
         ("cache", f"{result.cache_dir} ({_size(result.cache_free_bytes)} free)"),
         *((name, version or "not installed") for name, version in result.packages.items()),
     ]

@@ -6,7 +6,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from tledge import __version__, engine, machine, native, places
+from tledge import __version__, engine, gpu, machine, native, places
 from tledge.errors import OutputError, TledgeError
 from tledge.schema import DoctorResult
 
@@ -37,6 +37,7 @@ def doctor() -> DoctorResult:
         cache_dir=folder,
         cache_free_bytes=free,
         problems=tuple(problems),
+        gpu=gpu.name(),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tledge import augment, backbones, data, documents, engine, heads, places
+from tledge import augment, backbones, data, documents, engine, gpu, heads, places
 from tledge.commands import finetuning, pipeline, run_folder
 from tledge.commands.clock import Clock, Note, Progress
 from tledge.commands.fitting import Fitted, fit
@@ -152,7 +152,7 @@ def _frozen(step: _Step) -> Trained:
     order, dataset = step.order, step.dataset
     with step.clock.stage("extract"):
         views = pipeline.extract_views(dataset, step.backbone, step.cache, step.clock, order.options, step.provider)
-    with step.clock.stage("fit", "Fitting the head"):
+    with step.clock.stage("fit", "Fitting the head"), gpu.allowed(step.provider != "cpu"):
         fitted = fit(dataset, step.features, views, order.options, tests_apart=order.test_data is not None)
     seen = [step.features, views] if views else [step.features]
     counts = CacheCounts(sum(each.hits for each in seen), sum(each.misses for each in seen))

@@ -3,16 +3,16 @@
 A batch is what the cores run at a time: each worker decodes its piece of a few pictures and runs it through one shared
 onnxruntime session, single-threaded, so that decoding and the network fill the cores without waiting for each other.
 Every piece has the same shape, the last one padded: a kernel may be chosen by the number of pictures, and a row must be
-the same bit for bit however the samples were grouped.
+the same bit for bit however the samples were grouped. On a GPU, on_gpu.py does the work of a piece.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -21,12 +21,13 @@ import numpy as np
 from tledge import augment, engine, machine, preprocess
 from tledge.data.opening import opened
 from tledge.errors import DataError, ModelError
+from tledge.features import on_gpu
 from tledge.features.store import FeatureStore, Space
 from tledge.schema import Backbone, Features, InputSpec, PreprocessSpec, Problem, Sample
 
 _PIECE, _PIECE_ON_GPU = 4, 32  # pictures; on a CPU, pieces of 2 to 16 were equally fast
-_KEEP_EVERY_S = 0.2  # a transaction for every piece took 2 % of the cores from a fast backbone
 Progress = Callable[[int, int], None]
+_Piece = Sequence[tuple[str, Sample]]
 _Done = tuple[dict[str, np.ndarray], dict[str, str]]  # by digest: features, and reasons why there are none
 
 
@@ -38,16 +39,17 @@ def piece_of(provider: str) -> int:
 def space_of(backbone: Backbone, provider: str = "cpu", *, half: bool = False) -> Space:
     """Return the cache space of what `backbone` computes on `provider`, kept as float32, or float16 when `half`."""
     # float32 on a GPU differs from float32 on a CPU in the last bits, so the two do not mix.
+    precision = backbone.precision if provider == "cpu" else on_gpu.precision_of(backbone)
     decides = {
         "graph": backbone.digest,
         "preprocess": asdict(backbone.preprocess),
         "conversion": preprocess.REVISION,
-        "engine": f"{provider}-{backbone.precision}",
+        "engine": f"{provider}-{precision}",
         "piece": piece_of(provider),
         "itemsize": 2 if half else 4,
     }
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    label = f"{backbone.name} {backbone.precision} {_size(backbone.preprocess)} {provider}"
+    label = f"{backbone.name} {precision} {_size(backbone.preprocess)} {provider}"
     return Space(digest, label, backbone.dimension, 2 if half else 4)
 
 
@@ -75,7 +77,7 @@ def extract(
 
     Equal samples are computed once, so `misses` counts distinct ones; each augmented view is one of its own. `half`
     keeps and returns float16. `on_progress(done, total)` is told of every piece, in distinct samples. A kill loses the
-    batch in flight and what the last fifth of a second gave. A file that cannot be decoded, or is no longer the one
+    one batch in flight. A file that cannot be decoded, or is no longer the one
     that its digest names, is left out and listed in `skipped`. Raises OutputError when the cache is not writable,
     ModelError when the backbone does not load or gives features that are not finite.
     """
@@ -85,37 +87,35 @@ def extract(
     missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in vectors}
     total = len(vectors) + len(missing)
     reasons: dict[str, str] = {}
-    unkept: dict[str, np.ndarray] = {}
-    kept_at = time.monotonic()
-    try:
-        for computed, problems in _compute(list(missing.items()), backbone, provider):
-            unkept.update(computed)
-            if time.monotonic() - kept_at > _KEEP_EVERY_S:
-                store.add(space, unkept)
-                unkept, kept_at = {}, time.monotonic()
-            vectors.update((key, row.astype(space.dtype, copy=False)) for key, row in computed.items())
-            reasons.update(problems)
-            if on_progress:
-                on_progress(len(vectors) + len(reasons), total)
-    finally:
-        if unkept:
-            store.add(space, unkept)
+    for computed, problems in _compute(list(missing.items()), backbone, provider):
+        store.add(space, computed)
+        vectors.update((key, row.astype(space.dtype, copy=False)) for key, row in computed.items())
+        reasons.update(problems)
+        if on_progress:
+            on_progress(len(vectors) + len(reasons), total)
     return _gather(samples, keys, vectors, space, len(missing) - len(reasons), reasons)
 
 
-def _compute(missing: Sequence[tuple[str, Sample]], backbone: Backbone, provider: str) -> Iterator[_Done]:
+def _compute(missing: _Piece, backbone: Backbone, provider: str) -> Iterator[_Done]:
     """Yield each piece as it is done, with no more pieces under way than keep every core busy."""
     if not missing:
         return
-    session = engine.open_session(backbone.path, provider=provider, threads=1, name=f"Backbone {backbone.name}")
     size = piece_of(provider)
     pieces = (missing[start : start + size] for start in range(0, len(missing), size))
-    workers = machine.cores()
+    if provider == "cpu":
+        session = engine.open_session(backbone.path, provider=provider, threads=1, name=f"Backbone {backbone.name}")
+        yield from _overlapped(lambda piece: _run(session, piece, size, backbone), pieces, machine.cores())
+        return
+    with closing(on_gpu.Pipeline(backbone, provider, size, _load)) as pipeline:
+        yield from _overlapped(lambda piece: _run_on_gpu(pipeline, piece, backbone), pieces, on_gpu.LANES)
+
+
+def _overlapped(run: Callable[[_Piece], _Done], pieces: Iterable[_Piece], workers: int) -> Iterator[_Done]:
     with ThreadPoolExecutor(workers, thread_name_prefix="extract") as pool:
         running: set[Future[_Done]] = set()
         try:
             for piece in pieces:
-                running.add(pool.submit(_run, session, piece, size, backbone))
+                running.add(pool.submit(run, piece))
                 if len(running) > workers:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -126,7 +126,7 @@ def _compute(missing: Sequence[tuple[str, Sample]], backbone: Backbone, provider
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(session: Any, piece: Sequence[tuple[str, Sample]], size: int, backbone: Backbone) -> _Done:
+def _run(session: Any, piece: _Piece, size: int, backbone: Backbone) -> _Done:
     batch = preprocess.empty(size, backbone.preprocess)
     loaded: list[str] = []
     reasons: dict[str, str] = {}
@@ -139,11 +139,21 @@ def _run(session: Any, piece: Sequence[tuple[str, Sample]], size: int, backbone:
     if not loaded:
         return {}, reasons
     rows = session.run(["features"], {backbone.preprocess.kind: batch})[0][: len(loaded)]
-    if not np.isfinite(rows).all():
-        raise ModelError(
-            f"Backbone {backbone.name} must give finite features, found NaN or infinity.", "Use another backbone."
-        )
+    _check_finite(rows, backbone, "Use another backbone.")
     return dict(zip(loaded, rows, strict=True)), reasons
+
+
+def _run_on_gpu(pipeline: on_gpu.Pipeline, piece: _Piece, backbone: Backbone) -> _Done:
+    rows, reasons = pipeline.run([sample for _, sample in piece])
+    done = [(key, row, reason) for (key, _), row, reason in zip(piece, rows, reasons, strict=True)]
+    vectors = {key: row for key, row, reason in done if reason is None}
+    _check_finite(np.array(list(vectors.values())), backbone, "Use another backbone, or --provider cpu.")
+    return vectors, {key: reason for key, _, reason in done if reason is not None}
+
+
+def _check_finite(rows: np.ndarray, backbone: Backbone, hint: str) -> None:
+    if not np.isfinite(rows).all():
+        raise ModelError(f"Backbone {backbone.name} must give finite features, found NaN or infinity.", hint)
 
 
 def _load(sample: Sample, spec: InputSpec, out: np.ndarray) -> None:

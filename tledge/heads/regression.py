@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tledge import machine, native
+from tledge import gpu, machine, native
 from tledge.heads.calibration import accuracy, log_loss
 from tledge.heads.lbfgs import minimize
 
@@ -52,7 +52,8 @@ def fit(
     """Fit `features` float32 or float16 [n, d] to `truth`: int [n] in 0..classes-1, or bool [n, classes].
 
     `row_weights` float32 has the shape of `truth`. `folds` int [n] says in which fold a row is held out; -1 is a row
-    that never is. The strength with the lowest held-out loss is kept. Deterministic, on any number of cores.
+    that never is. The strength with the lowest held-out loss is kept. Deterministic, on any number of cores; where
+    `gpu.allowed` allows it, large features are fitted on a GPU, with other last bits.
     """
     seen = _Standardised.of(features)
     chosen = _choose(seen, truth, row_weights, folds, classes)
@@ -217,13 +218,16 @@ def _solve(
     """Minimise the mean of the folds' losses over weights [classes, folds, d + 1], the bias last."""
     classes, folds, _ = start.shape
     loss_grad = native.sigmoid_loss_grad if truth.ndim == 2 else native.softmax_loss_grad
-    truth = np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
+    x, truth = seen.x, np.ascontiguousarray(truth, bool if truth.ndim == 2 else np.int32)
+    if (on_gpu := gpu.kept(x)) is not None:
+        x, truth, shares = on_gpu, gpu.upload(truth), gpu.upload(shares)
+        loss_grad = native.implementation(loss_grad.__name__, "cuda")
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(classes * folds, -1)
         gradient = np.zeros(weights.shape)
         raw = seen.weights_of(weights).astype(np.float32)
-        loss = loss_grad(seen.x, raw, truth, shares, gradient, threads=machine.cores())
+        loss = loss_grad(x, raw, truth, shares, gradient, threads=machine.cores())
         gradient = seen.gradient_of(gradient)
         gradient[:, :-1] += l2 * weights[:, :-1]
         loss += 0.5 * l2 * float(np.square(weights[:, :-1]).sum(dtype=np.float64))

@@ -364,7 +364,10 @@ class CacheResult:
 
 @dataclass(frozen=True, slots=True)
 class DoctorResult:
-    """The document of `tledge doctor`; `passed` is false when `problems` names something to mend."""
+    """The document of `tledge doctor`; `passed` is false when `problems` names something to mend.
+
+    `gpu` is what the CUDA kernels run on; empty where there is no GPU, or none were built.
+    """
 
     schema_version: int
     passed: bool
@@ -376,6 +379,7 @@ class DoctorResult:
     cache_dir: str
     cache_free_bytes: int
     problems: tuple[str, ...] = ()
+    gpu: str = ""
 
 
 @dataclass(frozen=True, slots=True)
