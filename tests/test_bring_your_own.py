@@ -251,14 +251,14 @@ def keras_file(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def tuned(pictures: Path, keras_file: Path, folder: Path, cache: Path) -> TrainResult:
     return tledge.train(
-        pictures, folder / "tuned", backbone=keras_file, unfreeze="high", epochs=3, augment="flip", test_fraction=0.25
+        pictures, folder / "tuned", backbone=keras_file, unfreeze="high", epochs=12, augment="flip", test_fraction=0.25
     )
 
 
 def test_fine_tuning_trains_from_the_cut_up(tuned: TrainResult) -> None:
     assert tuned.fine_tuning and tuned.fine_tuning.layer == "high" and tuned.fine_tuning.layers == 1
     assert tuned.views == tuned.samples.train == 18 and tuned.fine_tuning.activations == 36
-    assert len(tuned.fine_tuning.loss) == 3 and tuned.fine_tuning.loss[-1] < tuned.fine_tuning.loss[0]
+    assert len(tuned.fine_tuning.loss) == 12 and tuned.fine_tuning.loss[-1] < tuned.fine_tuning.loss[0]
     names = {"run.json", "model.onnx", "head.npz", "predictions.csv", "report.html", "backbone.onnx", "network.keras"}
     assert {path.name for path in Path(tuned.run).iterdir()} == names
     assert tledge.verify(tuned.model).passed

@@ -46,12 +46,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 MAX_PIXELS = 128_000_000
-# How many times as high and wide as the size asked for a reduced JPEG must stay. Resized to that size, it then differs
-# from the whole picture by 1.0 grey level on average when reduced to 1/2, and by 1.7 at 1/4, over photographs of
-# flowers; bilinear differs from bicubic by 2.0. With 1 in place of 2, it would be 2.5 and 3.1. Pillow's own
-# Image.thumbnail leaves the same room (`reducing_gap`).
-MARGIN = 2
-
 Size = tuple[int, int]  # height, width
 _GREY_MODES = ("L", "1")
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
@@ -67,12 +61,14 @@ _JPEG_COLOURS = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}  # in the file: w
 def decode(source: str | os.PathLike[str] | bytes, wanted: Size | None = None) -> np.ndarray:
     """Decode a picture, given as a path or as the bytes of its file.
 
-    Returns uint8 [H, W, 3] RGB, or uint8 [H, W] where the file holds plain grey; the array may be read-only. The table
-    above lists the conversions. A picture that is only to be resized to `wanted` (height, width) may come smaller than
-    it is: a JPEG is then decoded straight to 1/2, 1/4 or 1/8 of its size, rounded up, the smallest that still is MARGIN
-    times as high and as wide. (libjpeg-turbo has other fractions, but no vector code for them: they take longer than
-    the whole.) Raises DataError, its message the bare reason, when the file cannot be read, is no picture, is damaged
-    or cut short, or has more than MAX_PIXELS pixels (known from its header, before decoding).
+    Returns uint8 [H, W, 3] RGB, or uint8 [H, W] where the file holds plain grey; the array may be read-only. The
+    table above lists the conversions. A picture that is only to be resized to `wanted` (height, width) may come
+    smaller than it is: a JPEG is then decoded straight to 1/2, 1/4 or 1/8 of its size, rounded up, the smallest that
+    still is as high and as wide. (libjpeg-turbo has other fractions, but no vector code for them: they take longer
+    than the whole.) Resized, it then differs from the whole picture by 2.5 grey levels on average at 1/2 and by 3.1
+    at 1/4, over photographs of flowers; bilinear differs from bicubic by 2.0. Heads fitted and read either way were
+    equally accurate. Raises DataError, its message the bare reason, when the file cannot be read, is no picture, is
+    damaged or cut short, or has more than MAX_PIXELS pixels (known from its header, before decoding).
     """
     contents = source if isinstance(source, bytes) else _read(source)
     if _is_plain_jpeg(contents):
@@ -170,8 +166,7 @@ def _decode_jpeg(contents: bytes, image: Image, wanted: Size | None) -> np.ndarr
 def _divisor(height: int, width: int, wanted: Size | None) -> int:
     if wanted is None:
         return 1
-    least_height, least_width = (MARGIN * length for length in wanted)
-    return next((d for d in (8, 4, 2) if height >= d * least_height and width >= d * least_width), 1)
+    return next((d for d in (8, 4, 2) if height >= d * wanted[0] and width >= d * wanted[1]), 1)
 
 
 def _by_libjpeg_turbo(contents: bytes, wanted: Size | None) -> np.ndarray | None:

@@ -39,6 +39,8 @@ def calibrate(
     """
     names = [name for name in _activations(model, op_types) if name not in _clipped(model, op_types)]
     means = list(dict.fromkeys(averaged))
+    if not names and not means:  # onnxruntime would take no names for all outputs
+        return Calibration({}, {})
     session = engine.open_session(_probe(model, names, means), provider="cpu", name="The backbone", tune=_TUNE)
     observations, sums, count = {name: Observation() for name in names}, [0.0] * len(means), 0
     outputs = names + [f"{name}/mean" for name in means]
