@@ -67,7 +67,7 @@ def test_train_document(photos: Path) -> None:
     )
     assert found["samples"] == {"train": 30, "val": 0, "test": 6}
     assert found["cache"]["hits"] + found["cache"]["misses"] == 36
-    assert {"extract", "fit", "total"} <= found["seconds"].keys()
+    assert {"extract", "fit", "total"} <= found["seconds"].keys() and found["threads"] == len(os.sched_getaffinity(0))
     assert {"accuracy", "macro_f1", "macro_recall", "per_class", "confusion"} <= found["metrics"].keys()
     assert json.loads(Path("new/deep/run/run.json").read_text()) == found
     held = {"run.json", "model.onnx", "head.npz", "predictions.csv", "report.html"}

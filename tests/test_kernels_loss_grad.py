@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +161,19 @@ def test_equal_bits_on_any_number_of_threads(variant: str, kind: str) -> None:
     for threads in (2, 3, 50):
         gradient = np.zeros(expected.shape)
         assert function(*arrays, gradient, threads=threads) == expected_loss
+        np.testing.assert_array_equal(gradient, expected)
+
+
+def test_features_may_lie_in_a_file(variant: str, tmp_path: Path) -> None:
+    for dtype in (np.float32, np.float16):
+        x, *rest = case(KINDS[0], 70, 33, 3, 2, dtype)
+        np.save(tmp_path / "x.npy", x)
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        assert isinstance(mapped, np.memmap)
+        function = native.implementation(KINDS[0], variant)
+        loss, gradient = computed(function, (mapped, *rest))
+        expected_loss, expected = computed(function, (x, *rest))
+        assert loss == expected_loss
         np.testing.assert_array_equal(gradient, expected)
 
 

@@ -352,7 +352,10 @@ def test_pillow_gives_the_bytes_of_libjpeg_turbo(name, wanted, monkeypatch):
 @pytest.mark.parametrize("name", ["4:2:0", "grey", "cmyk", "turned"])
 @pytest.mark.parametrize(
     ("wanted", "divisor"),
-    [(None, 1), ((75, 60), 1), ((74, 102), 1), ((74, 101), 2), ((37, 51), 2), ((37, 50), 4), ((18, 25), 8), ((1, 1), 8)],
+    [
+        *((None, 1), ((75, 60), 1), ((74, 102), 1), ((74, 101), 2)),
+        *(((37, 51), 2), ((37, 50), 4), ((18, 25), 8), ((1, 1), 8)),
+    ],
 )
 def test_a_jpeg_is_reduced_as_far_as_the_size_wanted_allows(name, wanted, divisor):
     turned = name == "turned"

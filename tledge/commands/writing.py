@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tledge import __version__, documents, heads, model, report
+from tledge import __version__, documents, heads, machine, model, report
 from tledge.commands import findings, pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.finetuning import TunedRun
@@ -117,6 +117,7 @@ def _document(trained: Trained, order: Order, size: int, clock: Clock) -> TrainR
         thresholds=head.thresholds,
         facts=head.facts,
         views=trained.views,
+        threads=machine.cores(),
         cross_validation=fitted.cross_validation,
         fine_tuning=trained.tuned.facts if trained.tuned else None,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-_MEMORY = 30  # pairs: of correlated features, 10 took half as many passes again
+_MEMORY = 60  # pairs: of correlated features, 10 took twice as many passes, and 120 no fewer
 _SUFFICIENT_DECREASE = 1e-4
 _SHORTEST_STEP = 1e-3  # of the first that is tried along a direction
 _NOISE = 1e-7  # what float32 sums leave in the value, relative to it: a step is not refused over less

@@ -66,6 +66,7 @@ class TrainResult:
     """The document of `tledge train`, also in RUN/run.json. `seconds` holds scan, extract, fit, report, total.
 
     `l2` is the strength that cross-validation chose, where the head has one; `facts` is all that fitting it chose.
+    `threads` is how many the backbone and the solver were given; no linear head depends on it.
     """
 
     schema_version: int
@@ -100,6 +101,7 @@ class TrainResult:
     views: int = 0
     cross_validation: CrossValidation | None = None
     fine_tuning: FineTuning | None = None
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
