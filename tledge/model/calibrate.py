@@ -43,40 +43,16 @@ def calibrate(
         return Calibration({}, {})
     session = engine.open_session(_probe(model, names, means), provider="cpu", name="The backbone", tune=_TUNE)
     observations, sums, count = {name: Observation() for name in names}, [0.0] * len(means), 0
-    run = _Run(session, names + [f"{name}/mean" for name in means])
+    outputs = names + [f"{name}/mean" for name in means]
     with ThreadPoolExecutor(machine.cores(), thread_name_prefix="observe") as pool:
         for feed in batches:
-            values = run(feed)
+            values = session.run(outputs, feed)
             list(pool.map(_add, names, observations.values(), values))
             rows = values[len(names) :]
             sums = [total + each.astype(np.float64).sum(axis=0).ravel() for total, each in zip(sums, rows, strict=True)]
             count += len(next(iter(feed.values())))
-            del values, rows  # or they would stay while those of another size of batch come
+            del values, rows  # or they would stay until those of the next batch are there
     return Calibration(observations, {name: total / count for name, total in zip(means, sums, strict=True)})
-
-
-class _Run:
-    """Runs a session on batch after batch, into the same memory as long as batches have the same size.
-
-    Otherwise a few hundred megabytes of fresh memory for each batch, and their copy, took a third of the time.
-    """
-
-    def __init__(self, session: Any, outputs: list[str]) -> None:
-        self._session, self._outputs = session, outputs
-        self._binding, self._shape, self._values = session.io_binding(), None, []
-
-    def __call__(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        ((name, batch),) = feed.items()
-        if batch.shape != self._shape:
-            self._binding.clear_binding_outputs()
-            self._values = []
-            self._values, self._shape = self._session.run(self._outputs, feed), batch.shape
-            for output, value in zip(self._outputs, self._values, strict=True):
-                self._binding.bind_output(output, "cpu", 0, value.dtype.type, value.shape, value.ctypes.data)
-            return self._values
-        self._binding.bind_cpu_input(name, batch)
-        self._session.run_with_iobinding(self._binding)
-        return self._values
 
 
 def choose_ranges(model: Any, op_types: Collection[str], seen: dict[str, Observation], method: str) -> dict[str, Range]:
