@@ -75,7 +75,7 @@ dynamic_batching {{ }}
 """
     classes = json.loads(_entries(model)["classes"])
     labels = "".join(" ".join(each.splitlines()) + "\n" for each in classes)  # one line each, whatever they hold
-    return dict(zip(_paths("triton", name), (config.encode(), labels.encode(), content), strict=True))
+    return dict(zip(_paths("triton", name), (config.encode(), labels.encode(errors="replace"), content), strict=True))
 
 
 def _web(content: bytes) -> dict[PurePosixPath, bytes]:

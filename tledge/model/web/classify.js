@@ -20,16 +20,19 @@ export async function classify({ ort, session, labels, preprocess }, picture) {
   return { probabilities: row, labels: decide(row, labels).map((index) => labels.classes[index]) };
 }
 
-/** Return uint8 RGB of `picture` at the size that the model takes; what is transparent lies over white. */
+/** Return uint8 RGB of `picture` at the size that the model takes: transparency over white, what is padded grey. */
 export function pixels(picture, { height, width, fit }) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   const scales = [width / picture.width, height / picture.height];
   const scale = fit === "crop" ? Math.max(...scales) : Math.min(...scales);
   const [across, down] = fit === "stretch" ? [width, height] : [picture.width * scale, picture.height * scale];
-  context.fillStyle = "white";
+  const place = [(width - across) / 2, (height - down) / 2, across, down];
+  context.fillStyle = "rgb(128 128 128)";
   context.fillRect(0, 0, width, height);
+  context.fillStyle = "white";
+  context.fillRect(...place);
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, (width - across) / 2, (height - down) / 2, across, down);
+  context.drawImage(picture, ...place);
   return new Uint8Array(context.getImageData(0, 0, width, height).data.filter((_, index) => index % 4 < 3));
 }
 
