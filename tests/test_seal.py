@@ -114,7 +114,9 @@ def test_damage_is_noticed_before_anything_is_run(tmp_path: Path, sealed):
 
 
 @pytest.mark.usefixtures("never_run")
-@pytest.mark.parametrize("command", ["verify M", "predict M P", "evaluate M P", "bench M", "bench M --against M", "sign M"])
+@pytest.mark.parametrize(
+    "command", ["verify M", "predict M P", "evaluate M P", "bench M", "bench M --against M", "sign M"]
+)
 def test_every_command_notices(tmp_path: Path, sealed, command):
     path = tmp_path / "changed.onnx"
     photos = make_photos(tmp_path / "photos", ("left", "right"), 1)
