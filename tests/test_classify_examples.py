@@ -39,7 +39,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("g++") or shutil.which("c++")
     if not (headers and library and compiler):
         missing = [HEADER] * (not headers) + ["libonnxruntime.so"] * (not library) + ["g++"] * (not compiler)
-        pytest.skip(f"not found: {', '.join(missing)} (ONNXRUNTIME_INCLUDE may name the headers' folder)")
+        pytest.skip(f"not found: {', '.join(missing)} (headers: libonnxruntime-dev of Debian 13, or a folder that ONNXRUNTIME_INCLUDE names)")
     made = tmp_path_factory.mktemp("cpp") / "classify"
     flags = ["-std=c++17", "-Wall", "-Wextra", "-isystem", headers, EXAMPLES / "classify.cpp", library]
     subprocess.run([compiler, *flags, f"-Wl,-rpath,{library.parent}", "-o", made], check=True)

@@ -65,15 +65,6 @@ def test_triton_takes_a_model_of_vectors(tmp_path, vectors):
     assert 'name: "vector" data_type: TYPE_FP32 dims: [8]' in (tmp_path / "models/m/config.pbtxt").read_text()
 
 
-def test_the_configuration_is_one_that_triton_reads(tmp_path, content):
-    service = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient[grpc] is not installed")
-    from google.protobuf import text_format
-
-    layouts.write(tmp_path / "models", "triton", "solar", content, force=False)
-    config = text_format.Parse((tmp_path / "models/solar/config.pbtxt").read_text(), service.ModelConfig())
-    assert list(config.input[0].dims) == [24, 24, 3] and config.HasField("dynamic_batching")
-
-
 @pytest.mark.parametrize(
     ("folder", "name"), [("first", "first"), ("a b:c", "a_b_c"), ("..x", "x"), ("日本", "__"), ("...", "model")]
 )
