@@ -39,7 +39,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("g++") or shutil.which("c++")
     if not (headers and library and compiler):
         missing = [HEADER] * (not headers) + ["libonnxruntime.so"] * (not library) + ["g++"] * (not compiler)
-        pytest.skip(f"not found: {', '.join(missing)} (headers: libonnxruntime-dev of Debian 13, or a folder that ONNXRUNTIME_INCLUDE names)")
+        where = "headers: libonnxruntime-dev of Debian 13, or a folder that ONNXRUNTIME_INCLUDE names"
+        pytest.skip(f"not found: {', '.join(missing)} ({where})")
     made = tmp_path_factory.mktemp("cpp") / "classify"
     flags = ["-std=c++17", "-Wall", "-Wextra", "-isystem", headers, EXAMPLES / "classify.cpp", library]
     subprocess.run([compiler, *flags, f"-Wl,-rpath,{library.parent}", "-o", made], check=True)
@@ -88,6 +89,7 @@ def test_cpp_says_in_one_line_what_is_wrong(tmp_path, model, program):
         assert done.returncode == 1 and done.stderr.startswith("error: ") and not done.stdout
 
 
-def test_the_examples_are_listed():
+def test_the_examples_need_nothing_of_ours_and_are_listed():
+    assert "import tledge" not in (EXAMPLES / "classify.py").read_text()
     index = (EXAMPLES / "README.md").read_text()
     assert "(classify.py)" in index and "(classify.cpp)" in index

@@ -79,5 +79,5 @@ def _library() -> Any:
         import model_signing.signing
         import model_signing.verifying
     except ImportError as error:
-        raise MissingExtra("model-signing", "sign") from error
+        raise MissingExtra(f"{error.name or 'model-signing'} (needed for signatures)", "sign") from error
     return model_signing

@@ -23,9 +23,10 @@ export async function classify({ ort, session, labels, preprocess }, picture) {
 /** Return uint8 RGB of `picture` at the size that the model takes: transparency over white, what is padded grey. */
 export function pixels(picture, { height, width, fit }) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  const scales = [width / picture.width, height / picture.height];
+  const whole = [picture.naturalWidth ?? picture.width, picture.naturalHeight ?? picture.height];
+  const scales = [width / whole[0], height / whole[1]];
   const scale = fit === "crop" ? Math.max(...scales) : Math.min(...scales);
-  const [across, down] = fit === "stretch" ? [width, height] : [picture.width * scale, picture.height * scale];
+  const [across, down] = fit === "stretch" ? [width, height] : whole.map((side) => side * scale);
   const place = [(width - across) / 2, (height - down) / 2, across, down];
   context.fillStyle = "rgb(128 128 128)";
   context.fillRect(0, 0, width, height);
