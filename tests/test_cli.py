@@ -409,9 +409,10 @@ def test_the_commands_are_functions_whatever_was_imported_before() -> None:
     code = """
 import tledge, tledge.commands.train, tledge.commands.export, tledge.commands.predict, tledge.commands.evaluate
 import tledge.commands.verify, tledge.commands.bench, tledge.commands.doctor, tledge.commands.cache, tledge.backbones
+import tledge.commands.sign
 import types
-for name in ("train", "export", "evaluate", "predict", "verify", "bench", "doctor", "replay", "list_backbones",
-             "cache_info", "cache_verify", "cache_prune"):
+for name in ("train", "export", "evaluate", "predict", "sign", "verify", "bench", "doctor", "replay",
+             "list_backbones", "cache_info", "cache_verify", "cache_prune"):
     assert isinstance(getattr(tledge, name), types.FunctionType), name
 from tledge import train, export, predict
 assert callable(train) and callable(export) and callable(predict)

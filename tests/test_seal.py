@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import make_model
+from conftest import make_model, make_photos
+from typer.testing import CliRunner
 
+from tledge.cli.app import app
 from tledge.errors import ModelError
+from tledge.runtime import Predictor
 from tledge.seal import check_seal, seal
 
 
@@ -78,11 +81,61 @@ def test_sealing_nothing_still_is_a_seal():
     assert check_seal(seal(b""), "empty") == hashlib.sha256(b"").hexdigest()
 
 
-def test_the_model_file_is_checked_on_opening(tmp_path: Path, sealed):
-    from tledge.runtime import Predictor
+# ── Wherever a model file is opened ──────────────────────────────────────────────────────────────────────────────────
 
-    changed = bytearray(sealed)
-    changed[len(sealed) // 2] ^= 1
-    (tmp_path / "changed.onnx").write_bytes(changed)
-    with pytest.raises(ModelError, match="does not match its digest"):
-        Predictor(tmp_path / "changed.onnx")
+
+def damaged(sealed: bytes, count: int) -> list[bytes]:
+    """Return `count` copies of `sealed` with one bit flipped, and `count` cut short, all drawn at random."""
+    rng = np.random.default_rng(2)
+    flipped = []
+    for position in rng.choice(len(sealed), count, replace=False):
+        flipped.append(bytearray(sealed))
+        flipped[-1][position] ^= 1 << int(rng.integers(8))
+    return [*map(bytes, flipped), *(sealed[:length] for length in rng.choice(len(sealed), count, replace=False))]
+
+
+@pytest.fixture
+def never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test when onnxruntime gets to see a model."""
+
+    def opened(*_, **__):
+        raise AssertionError("a damaged file was handed to onnxruntime")
+
+    monkeypatch.setattr("tledge.engine.open_session", opened)
+
+
+@pytest.mark.usefixtures("never_run")
+def test_damage_is_noticed_before_anything_is_run(tmp_path: Path, sealed):
+    path = tmp_path / "changed.onnx"
+    for content in damaged(sealed, 200):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"changed\.onnx"):
+            Predictor(path)
+
+
+@pytest.mark.usefixtures("never_run")
+@pytest.mark.parametrize(
+    "command", ["verify M", "predict M P", "evaluate M P", "bench M", "bench M --against M", "sign M"]
+)
+def test_every_command_notices(tmp_path: Path, sealed, command):
+    path = tmp_path / "changed.onnx"
+    photos = make_photos(tmp_path / "photos", ("left", "right"), 1)
+    private = tmp_path / "key.pem"
+    private.write_text("not even looked at")
+    words = [{"M": str(path), "P": str(photos)}.get(word, word) for word in command.split()]
+    words += ["--key", str(private)] if command.startswith("sign") else []
+    for content in damaged(sealed, 5):
+        path.write_bytes(content)
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 2 and str(path) in result.stderr and result.stderr.count("\n") == 1
+        assert result.stdout == ""
+
+
+def test_the_baseline_of_a_bench_is_checked_too(tmp_path: Path, sealed):
+    whole, changed = tmp_path / "whole.onnx", tmp_path / "changed.onnx"
+    whole.write_bytes(sealed)
+    for content in damaged(sealed, 5):
+        changed.write_bytes(content)
+        words = ["bench", str(whole), "--against", str(changed), "--seconds", "0.05"]
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 2 and result.stdout == ""

@@ -191,8 +191,12 @@ def train(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write, or the folder of a layout.")],
     precision: Annotated[str, typer.Option(help="fp32 or int8; keras writes a .keras file.")] = "int8",
+    layout: Annotated[
+        str,
+        typer.Option(help="file; triton makes a model repository, onnxruntime-web a folder with a page for browsers."),
+    ] = "file",
     max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
@@ -213,6 +217,7 @@ def export(
             run,
             out,
             precision=precision,
+            layout=layout,
             min_agreement=min_agreement / 100,
             max_drop=max_drop,
             provider=provider,
@@ -260,13 +265,39 @@ def predict(
 
 
 @app.command()
-def verify(model: Model, provider: Provider = "auto", json: Json = False, verbose: Verbose = False) -> None:
+def sign(
+    model: Model,
+    key: Annotated[Path, typer.Option(help="Your private key: elliptic curve, PEM.", metavar="PRIVATE.pem")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The signature to write [M.onnx.sig].")] = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Sign a model file, so that others can tell with your public key that it is yours and unchanged."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render
+        from tledge.commands.sign import sign as command
+
+        session.show(command(model, key, out=out, force=force), render.sign)
+
+
+@app.command()
+def verify(
+    model: Model,
+    key: Annotated[
+        Path | None, typer.Option(help="Check the signature too, with this public key.", metavar="PUBLIC.pem")
+    ] = None,
+    signature: Annotated[Path | None, typer.Option(help="Where the signature is [M.onnx.sig].")] = None,
+    provider: Provider = "auto",
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
     """Check a model file's digest, and that this machine computes what the exporting machine did. Exits 1 if not."""
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.verify import verify as command
 
-        result = command(model, provider=provider)
+        result = command(model, key=key, signature=signature, provider=provider)
         session.show(result, render.verify)
         if not result.passed:
             session.exit_code = 1

@@ -18,6 +18,7 @@ from tledge.schema import (
     Prediction,
     PredictResult,
     Problem,
+    SignResult,
     TrainResult,
     VerifyResult,
 )
@@ -92,6 +93,8 @@ def export(result: ExportResult, console: Any) -> None:
     ]
     _table(console, (f"{result.precision} against float", ""), rows)
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
+    if result.layout != "file":
+        _line(console, f"Folder for {result.layout}: {result.out}")
     if result.precision == "keras":
         _line(console, f"Next:  keras.saving.load_model({result.model!r})")
         return
@@ -121,12 +124,20 @@ def _decided(prediction: Prediction) -> str:
     return " ".join(prediction.labels) or "(none)"
 
 
+def sign(result: SignResult, console: Any) -> None:
+    """Show where the signature is."""
+    _line(console, f"Signature: {result.signature} ({_size(result.bytes)})")
+    where = "" if result.signature == f"{result.model}.sig" else f" --signature {_quoted(result.signature)}"
+    _line(console, f"Next:      tledge verify {_quoted(result.model)} --key PUBLIC.pem{where}")
+
+
 def verify(result: VerifyResult, console: Any) -> None:
     """Show whether this machine computes what the exporting machine did."""
     golden = result.golden
     verdict = "This machine computes what it should." if result.passed else "This machine computes something else."
     rows = [
         ("digest", f"{result.digest[:16]}… (unchanged)"),
+        ("signature", _signature(result)),
         ("golden samples", f"{golden.samples}, {golden.flips} changed their label"),
         ("largest difference", f"{golden.max_abs_diff:.2g} (allowed: {golden.tolerance:g})"),
         (
@@ -137,6 +148,14 @@ def verify(result: VerifyResult, console: Any) -> None:
     ]
     _table(console, (result.model, ""), rows)
     _line(console, verdict)
+
+
+def _signature(result: VerifyResult) -> str:
+    if result.signature == "valid":
+        return f"{result.signature_file} (valid)"
+    if result.signature == "unchecked":
+        return f"{result.signature_file} (not checked: name the public key with --key)"
+    return "none"
 
 
 def bench(result: BenchResult, console: Any) -> None:

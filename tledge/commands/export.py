@@ -14,6 +14,7 @@ from tledge import decisions, engine, heads, model, places, seal
 from tledge.commands import keras_export, pipeline, run_folder
 from tledge.commands.clock import Clock, Progress
 from tledge.errors import CheckFailed, DataError, TledgeError, did_you_mean
+from tledge.model import layouts
 from tledge.schema import (
     AccuracyChange,
     Backbone,
@@ -38,6 +39,7 @@ def export(
     out: str | Path,
     *,
     precision: str = "int8",
+    layout: str = "file",
     min_agreement: float = MIN_AGREEMENT,
     max_drop: float | None = None,
     provider: str | None = None,
@@ -47,15 +49,17 @@ def export(
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
     For int8 the backbone is quantized first and the head fitted again, to what it really produces too; keras writes
-    the float model as a .keras file, for networks that Keras builds. `min_agreement` is a share of the test samples,
+    the float model as a .keras file, for networks that Keras builds. A `layout` other than file makes `out` a folder:
+    triton a model repository, onnxruntime-web one for a web server. `min_agreement` is a share of the test samples,
     `max_drop` a fall of accuracy in points. Raises CheckFailed when one of them does not hold, TledgeError when the
     run, its samples or `out` cannot be used; then nothing is written.
     """
-    _check_request(precision, min_agreement, max_drop)
+    _check_request(precision, layout, min_agreement, max_drop)
     clock, out, source = Clock(on_progress), places.at(out), places.at(run)
     document = run_folder.read_run(source)
     folder = source if places.is_folder(source) else source.parent
-    places.check_free_file(out, force=force)
+    name = layouts.model_name(folder)
+    layouts.check_free(out, layout, name, force=force)
     options = run_folder.options_of(document)
     options = replace(options, provider=provider or options.provider)
     engine.check(options.provider)
@@ -73,10 +77,10 @@ def export(
     change = AccuracyChange(scores_before.accuracy, made.metrics.accuracy)
     _check(parity, change, min_agreement, max_drop)
     with clock.stage("write", "Writing the model"):
-        places.write_whole(out, made.content)
+        written = layouts.write(out, layout, name, made.content, force=force)
     return ExportResult(
         schema_version=1,
-        model=str(out),
+        model=str(written),
         bytes=len(made.content),
         digest=made.digest,
         precision=precision,
@@ -86,6 +90,8 @@ def export(
         golden=made.golden,
         cache=made.cache,
         seconds=clock.seconds(),
+        layout=layout,
+        out=str(out),
     )
 
 
@@ -123,9 +129,13 @@ def _keras(
     return _Made(content, hashlib.sha256(content).hexdigest(), head, rows, scores, None, counts)
 
 
-def _check_request(precision: str, min_agreement: float, max_drop: float | None) -> None:
+def _check_request(precision: str, layout: str, min_agreement: float, max_drop: float | None) -> None:
     if precision not in FORMATS:
         raise TledgeError(f"There is no precision called '{precision}'.", did_you_mean(precision, FORMATS))
+    if layout not in layouts.LAYOUTS:
+        raise TledgeError(f"There is no layout called '{layout}'.", did_you_mean(layout, layouts.LAYOUTS))
+    if precision == "keras" and layout != "file":
+        raise TledgeError(f"The layout {layout} is for an ONNX file, not for a Keras model.", "Use --precision fp32.")
     if not 0 <= min_agreement <= 1:
         raise TledgeError(f"The least agreement must lie between 0 and 100 %, got {100 * min_agreement:g} %.")
     if max_drop is not None and not math.isfinite(max_drop):

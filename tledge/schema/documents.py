@@ -217,7 +217,8 @@ class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
 
     `precision` is fp32, int8, or keras for a Keras model file, which has no golden samples and no seal: its `digest` is
-    the SHA-256 of the whole file.
+    the SHA-256 of the whole file. `out` is what was asked for: the `model` itself, or the folder that a `layout` other
+    than file made around it.
     """
 
     schema_version: int
@@ -232,6 +233,8 @@ class ExportResult:
     cache: CacheCounts
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    layout: str = "file"
+    out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +264,23 @@ class PredictResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SignResult:
+    """The document of `tledge sign`: `digest` is the model's, `bytes` the size of the file `signature`."""
+
+    schema_version: int
+    model: str
+    digest: str
+    signature: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """The document of `tledge verify`."""
+    """The document of `tledge verify`.
+
+    `signature` is valid (made by the owner of the key that was given), unchecked (it lies in `signature_file`, no key
+    was given) or none.
+    """
 
     schema_version: int
     model: str
@@ -275,6 +293,8 @@ class VerifyResult:
     backbone: str
     accuracy: float
     instruction_sets: tuple[str, ...]
+    signature: Literal["valid", "unchecked", "none"] = "none"
+    signature_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
