@@ -194,6 +194,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     precision: Annotated[str, typer.Option(help="fp32 or int8; keras writes a .keras file.")] = "int8",
     max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
+    max_error_ratio: Annotated[
+        float | None, typer.Option(help="Fail when errors become more than this many times those of the float model.")
+    ] = None,
+    max_class_drop: Annotated[
+        float | None, typer.Option(help="Fail when the recall of any class drops by more points than this.")
+    ] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
     ] = 95.0,
@@ -204,21 +210,32 @@ def export(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model."""
+    """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model.
+
+    Exits 1 and writes nothing when it may not be so far from the float model.
+    """
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.export import export as command
+        from tledge.errors import CheckFailed
 
-        result = command(
-            run,
-            out,
-            precision=precision,
-            min_agreement=min_agreement / 100,
-            max_drop=max_drop,
-            provider=provider,
-            force=force,
-            on_progress=session.progress,
-        )
+        try:
+            result = command(
+                run,
+                out,
+                precision=precision,
+                min_agreement=min_agreement / 100,
+                max_drop=max_drop,
+                max_error_ratio=max_error_ratio,
+                max_class_drop=max_class_drop,
+                provider=provider,
+                force=force,
+                on_progress=session.progress,
+            )
+        except CheckFailed as failed:
+            if failed.measured and not json:  # the JSON document holds it beside the error
+                session.show(failed.measured, render.comparison)
+            raise
         session.show(result, render.export)
 
 

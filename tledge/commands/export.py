@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from tledge import decisions, engine, heads, model, places, seal
-from tledge.commands import keras_export, pipeline, run_folder
+from tledge.commands import budgets, keras_export, pipeline, run_folder
 from tledge.commands.clock import Clock, Progress
-from tledge.errors import CheckFailed, DataError, TledgeError, did_you_mean
+from tledge.errors import DataError, TledgeError, did_you_mean
 from tledge.schema import (
-    AccuracyChange,
     Backbone,
+    Budgets,
     CacheCounts,
     Dataset,
     ExportResult,
@@ -24,12 +23,11 @@ from tledge.schema import (
     GoldenCheck,
     Head,
     Metrics,
-    Parity,
     Precision,
     TrainOptions,
 )
 
-MIN_AGREEMENT = 0.95
+MIN_AGREEMENT = Budgets().min_agreement
 FORMATS = (*get_args(Precision), "keras")
 
 
@@ -40,6 +38,8 @@ def export(
     precision: str = "int8",
     min_agreement: float = MIN_AGREEMENT,
     max_drop: float | None = None,
+    max_error_ratio: float | None = None,
+    max_class_drop: float | None = None,
     provider: str | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
@@ -47,11 +47,13 @@ def export(
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
     For int8 the backbone is quantized first and the head fitted again, to what it really produces too; keras writes
-    the float model as a .keras file, for networks that Keras builds. `min_agreement` is a share of the test samples,
-    `max_drop` a fall of accuracy in points. Raises CheckFailed when one of them does not hold, TledgeError when the
-    run, its samples or `out` cannot be used; then nothing is written.
+    the float model as a .keras file, for networks that Keras builds. `min_agreement`, `max_drop`, `max_error_ratio`
+    and `max_class_drop` as in Budgets, judged on the run's test samples. Raises CheckFailed, with a Comparison, when
+    one of them does not hold, TledgeError when the run, its samples or `out` cannot be used; then nothing is written.
     """
-    _check_request(precision, min_agreement, max_drop)
+    _check_precision(precision)
+    limits = Budgets(min_agreement, max_drop, max_error_ratio, max_class_drop)
+    budgets.check_asked(limits)
     clock, out, source = Clock(on_progress), places.at(out), places.at(run)
     document = run_folder.read_run(source)
     folder = source if places.is_folder(source) else source.parent
@@ -61,17 +63,17 @@ def export(
     engine.check(options.provider)
     pipeline.require("onnx")
     steps, backbone, features = _reload(document, folder, options, clock)
+    budgets.require_tested(len(steps.dataset.test))
     before = run_folder.read_head(folder, backbone.dimension, len(document["classes"]))
     expected, scores_before = steps.score(before, features)
     if precision == "keras":
         made = _keras(document, folder, steps, backbone, before, features)
     else:
         made = _onnx(precision, steps, backbone, before, features)
-    parity = _parity(
-        *(steps.decide(each, made.head) for each in (expected, made.rows)), expected - made.rows, min_agreement
-    )
-    change = AccuracyChange(scores_before.accuracy, made.metrics.accuracy)
-    _check(parity, change, min_agreement, max_drop)
+    decided = steps.decide(expected, before), steps.decide(made.rows, made.head)
+    change = expected - made.rows
+    found = budgets.compare(precision, scores_before, made.metrics, decided, change, min_agreement)
+    budgets.check(found, limits)
     with clock.stage("write", "Writing the model"):
         places.write_whole(out, made.content)
     return ExportResult(
@@ -80,8 +82,10 @@ def export(
         bytes=len(made.content),
         digest=made.digest,
         precision=precision,
-        accuracy=change,
-        parity=parity,
+        accuracy=found.accuracy,
+        errors=found.errors,
+        classes=found.classes,
+        parity=found.parity,
         metrics=made.metrics,
         golden=made.golden,
         cache=made.cache,
@@ -123,13 +127,9 @@ def _keras(
     return _Made(content, hashlib.sha256(content).hexdigest(), head, rows, scores, None, counts)
 
 
-def _check_request(precision: str, min_agreement: float, max_drop: float | None) -> None:
+def _check_precision(precision: str) -> None:
     if precision not in FORMATS:
         raise TledgeError(f"There is no precision called '{precision}'.", did_you_mean(precision, FORMATS))
-    if not 0 <= min_agreement <= 1:
-        raise TledgeError(f"The least agreement must lie between 0 and 100 %, got {100 * min_agreement:g} %.")
-    if max_drop is not None and not math.isfinite(max_drop):
-        raise TledgeError(f"The largest drop must be a number of points, got {max_drop}.")
 
 
 class _Steps:
@@ -202,28 +202,3 @@ def _reload(
             "Put them back as they were, or train again.",
         )
     return _Steps(dataset, options, provider, clock), backbone, features
-
-
-def _parity(expected: np.ndarray, found: np.ndarray, change: np.ndarray, min_agreement: float) -> Parity:
-    """Compare decisions bool [n, classes] and the `change` of probabilities float32 [n, classes]."""
-    agreement = float((expected == found).all(axis=1).mean())
-    difference = np.abs(change)
-    return Parity(
-        len(expected), agreement, float(difference.max()), float(difference.mean()), passed=agreement >= min_agreement
-    )
-
-
-def _check(parity: Parity, change: AccuracyChange, min_agreement: float, max_drop: float | None) -> None:
-    if not parity.passed:
-        raise CheckFailed(
-            f"The exported model must agree with the float model on {min_agreement:.1%} of the test pictures, "
-            f"it agrees on {parity.agreement:.1%} of {parity.samples}; no file was written.",
-            "Use '--precision fp32', train on more pictures, or lower --min-agreement.",
-        )
-    drop = 100 * (change.before - change.after)
-    if max_drop is not None and drop > max_drop:
-        raise CheckFailed(
-            f"Accuracy may drop by {max_drop:g} points at most, it drops by {drop:.2f} ({change.before:.4f} → "
-            f"{change.after:.4f}); no file was written.",
-            "Use '--precision fp32', train on more pictures, or raise --max-drop.",
-        )

@@ -199,6 +199,28 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorChange:
+    """Wrongly decided test samples, of the float model (`before`) and of the exported one (`after`).
+
+    `ratio` is after / before: 1 when neither erred, None when only the exported one did, which no bound on it allows.
+    """
+
+    before: int
+    after: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChange:
+    """Recall of one class on the test samples; `drop` is before less after in points, below zero where it rose."""
+
+    name: str
+    recall_before: float
+    recall_after: float
+    drop: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """How the exported model compares with the run's float model on the test pictures.
 
@@ -213,8 +235,25 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """An exported model against the run's float model; what `tledge export` prints beside the error when a check fails.
+
+    `classes` has those with test samples, the largest drop of recall first.
+    """
+
+    schema_version: int
+    precision: str
+    accuracy: AccuracyChange
+    errors: ErrorChange
+    classes: tuple[ClassChange, ...]
+    parity: Parity
+
+
+@dataclass(frozen=True, slots=True)
 class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
+
+    `accuracy`, `errors`, `classes` and `parity` as in Comparison.
 
     `precision` is fp32, int8, or keras for a Keras model file, which has no golden samples and no seal: its `digest` is
     the SHA-256 of the whole file.
@@ -226,6 +265,8 @@ class ExportResult:
     digest: str
     precision: str
     accuracy: AccuracyChange
+    errors: ErrorChange
+    classes: tuple[ClassChange, ...]
     parity: Parity
     metrics: Metrics
     golden: GoldenCheck | None
