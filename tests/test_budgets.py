@@ -34,7 +34,7 @@ def test_errors_and_classes_tell_what_accuracy_hides() -> None:
     found = compared([100], [100, 0, 1])
     assert found.accuracy.before - found.accuracy.after == pytest.approx(0.01)
     assert (found.errors.before, found.errors.after, found.errors.ratio) == (1, 3, 3.0)
-    assert [each.name for each in found.classes][0] == "bent" and len(found.classes) == 3  # no sample, no recall
+    assert found.classes[0].name == "bent" and len(found.classes) == 3  # no sample, no recall
     worst = found.classes[0]
     assert (worst.recall_before, worst.recall_after) == (1.0, 0.8) and worst.drop == pytest.approx(20)
     budgets.check(found, Budgets(ANY, max_drop=1, max_error_ratio=3, max_class_drop=20))  # to the bound itself

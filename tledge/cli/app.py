@@ -192,7 +192,7 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
-    precision: Annotated[str, typer.Option(help="fp32 or int8; keras writes a .keras file.")] = "int8",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8; keras writes a .keras file.")] = "int8",
     max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
     max_error_ratio: Annotated[
         float | None, typer.Option(help="Fail when errors become more than this many times those of the float model.")
@@ -231,6 +231,7 @@ def export(
                 provider=provider,
                 force=force,
                 on_progress=session.progress,
+                on_note=session.note,
             )
         except CheckFailed as failed:
             if failed.measured and not json:  # the JSON document holds it beside the error

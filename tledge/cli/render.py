@@ -87,6 +87,8 @@ def compare(result: CompareResult, console: Any) -> None:
 def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model, where it is, and what to type next."""
     comparison(result, console)
+    if result.float_nodes:
+        _line(console, f"In float32, as their values get large: {', '.join(result.float_nodes[:_MOST_LISTED])}")
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
     if result.precision == "keras":
         _line(console, f"Next:  keras.saving.load_model({result.model!r})")

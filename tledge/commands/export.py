@@ -11,7 +11,7 @@ import numpy as np
 
 from tledge import decisions, engine, heads, model, places, seal
 from tledge.commands import budgets, keras_export, pipeline, run_folder
-from tledge.commands.clock import Clock, Progress
+from tledge.commands.clock import Clock, Note, Progress
 from tledge.errors import DataError, TledgeError, did_you_mean
 from tledge.schema import (
     Backbone,
@@ -43,10 +43,12 @@ def export(
     provider: str | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
+    on_note: Note | None = None,
 ) -> ExportResult:
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
-    For int8 the backbone is quantized first and the head fitted again, to what it really produces too; keras writes
+    For int8 the backbone is quantized first and the head fitted again, to what it really produces too; fp16 keeps the
+    head, and in float32 what would not fit into float16; keras writes
     the float model as a .keras file, for networks that Keras builds. `min_agreement`, `max_drop`, `max_error_ratio`
     and `max_class_drop` as in Budgets, judged on the run's test samples. Raises CheckFailed, with a Comparison, when
     one of them does not hold, TledgeError when the run, its samples or `out` cannot be used; then nothing is written.
@@ -54,7 +56,7 @@ def export(
     _check_precision(precision)
     limits = Budgets(min_agreement, max_drop, max_error_ratio, max_class_drop)
     budgets.check_asked(limits)
-    clock, out, source = Clock(on_progress), places.at(out), places.at(run)
+    clock, out, source = Clock(on_progress, on_note), places.at(out), places.at(run)
     document = run_folder.read_run(source)
     folder = source if places.is_folder(source) else source.parent
     places.check_free_file(out, force=force)
@@ -90,6 +92,7 @@ def export(
         golden=made.golden,
         cache=made.cache,
         seconds=clock.seconds(),
+        float_nodes=made.float_nodes,
     )
 
 
@@ -103,16 +106,20 @@ class _Made(NamedTuple):
     metrics: Metrics
     golden: GoldenCheck | None
     cache: CacheCounts
+    float_nodes: tuple[str, ...] = ()
 
 
 def _onnx(precision: Precision, steps: _Steps, backbone: Backbone, head: Head, features: Features) -> _Made:
+    float_nodes: tuple[str, ...] = ()
     if precision == "int8":
         backbone, features, head = steps.quantize(backbone, head, features)
+    elif precision == "fp16":
+        backbone, features, float_nodes = steps.halve(backbone)
     rows, scores = steps.score(head, features)
     with steps.clock.stage("build", "Joining the model"):
         content, golden = steps.build(backbone, head, features, rows, scores)
     counts = CacheCounts(features.hits, features.misses)
-    return _Made(content, seal.check_seal(content, "the model"), head, rows, scores, golden, counts)
+    return _Made(content, seal.check_seal(content, "the model"), head, rows, scores, golden, counts, float_nodes)
 
 
 def _keras(
@@ -160,6 +167,21 @@ class _Steps:
             parts = (pipeline.split(each, self.dataset)[0] for each in (before, features))
             refitted = heads.refit(head, *(pipeline.together(*pair) for pair in zip(parts, views, strict=True)))
         return chosen, features, refitted
+
+    def halve(self, backbone: Backbone) -> tuple[Backbone, Features, tuple[str, ...]]:
+        """Return the fp16 backbone, its features, and the nodes that stay in float32 because of their values."""
+        cache = places.cache_dir()
+        with self.clock.stage("halve", "Halving the backbone"):
+            chosen, float_nodes = model.halve(backbone, self.dataset.train, cache)
+        if self.provider == "cpu":
+            self.clock.note(
+                "On a CPU, onnxruntime casts fp16 to float32 and back: the file is smaller there, and slower."
+            )
+        with self.clock.stage("extract"):
+            _, features = pipeline.extract_all(
+                self.dataset, chosen, cache, self.clock, provider=self.provider, strict=self.options.strict
+            )
+        return chosen, features, float_nodes
 
     def _views(self, backbone: Backbone) -> Features | None:
         return pipeline.extract_views(

@@ -21,17 +21,14 @@ import numpy as np
 
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
-from tledge.data.opening import opened
-from tledge.errors import DataError, MissingExtra
-from tledge.model import bias_correction, pixel_input
+from tledge.errors import MissingExtra
+from tledge.model import bias_correction, calibration_pictures, pixel_input
 from tledge.model.calibrate import calibrate, choose_ranges
 from tledge.model.thresholds import Range
 from tledge.places import writing
 from tledge.schema import Backbone, Sample
 
-CALIBRATION_IMAGES = 128
 _REVISION = 4
-_BATCH = 4  # pictures whose activations are in memory at a time
 # Clip and Relu vanish into the range of what feeds them. Averages stay float: an 8-bit mean of 8-bit values would throw
 # away what averaging gains.
 _QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "Concat"]
@@ -46,16 +43,10 @@ def quantize(backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, met
     that was damaged is made again. Files that cannot be decoded are passed over; raises DataError when none can,
     MissingExtra without onnx, OutputError when there is no room.
     """
-    chosen = _spread(sorted(samples, key=lambda sample: sample.digest), CALIBRATION_IMAGES)
+    chosen = calibration_pictures.choose(samples)
     folder, stem = cache_dir / "backbones", f"{backbone.name}-int8-{_key(backbone, chosen, method)}"
     kept = kept_files.find(folder, stem) or kept_files.keep(folder, stem, _quantized(backbone, chosen, method))
     return replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
-
-
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    if len(samples) <= count:
-        return list(samples)
-    return [samples[i * len(samples) // count] for i in range(count)]
 
 
 def _key(backbone: Backbone, samples: Sequence[Sample], method: str) -> str:
@@ -72,7 +63,8 @@ def _quantized(backbone: Backbone, samples: Sequence[Sample], method: str) -> by
         raise MissingExtra("onnx", "train") from error
 
     model = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
-    seen = calibrate(model, _QUANTIZED_OPS, bias_correction.inputs(model), _batches(samples, backbone))
+    batches = calibration_pictures.batches(samples, backbone)
+    seen = calibrate(model, _QUANTIZED_OPS, bias_correction.inputs(model), batches)
     ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
     bias_correction.correct_biases(model, seen.means)
     pixels = pixel_input.overrides(model, backbone.preprocess)
@@ -125,23 +117,3 @@ def _quiet_root_logger() -> Iterator[None]:
     finally:
         root.removeFilter(silence)
         root.handlers[:] = handlers
-
-
-def _batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str, np.ndarray]]:
-    spec, found = backbone.preprocess, 0
-    for start in range(0, len(samples), _BATCH):
-        rows = []
-        for sample in samples[start : start + _BATCH]:
-            (row,) = preprocess.empty(1, spec)
-            try:
-                preprocess.load_into(opened(sample), spec, row)
-            except DataError:
-                continue
-            rows.append(row)
-        if rows:
-            found += len(rows)
-            yield {spec.kind: np.stack(rows)}
-    if not found:
-        raise DataError(
-            "Calibration needs at least one readable training sample, found none.", "Check the data folder."
-        )

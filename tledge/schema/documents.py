@@ -255,8 +255,10 @@ class ExportResult:
 
     `accuracy`, `errors`, `classes` and `parity` as in Comparison.
 
-    `precision` is fp32, int8, or keras for a Keras model file, which has no golden samples and no seal: its `digest` is
-    the SHA-256 of the whole file.
+    `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
+
+    `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
+    `digest` is the SHA-256 of the whole file.
     """
 
     schema_version: int
@@ -273,6 +275,7 @@ class ExportResult:
     cache: CacheCounts
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    float_nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
