@@ -87,6 +87,10 @@ def compare(result: CompareResult, console: Any) -> None:
 def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model, where it is, and what to type next."""
     comparison(result, console)
+    choice = result.head_choice
+    if choice and choice.samples:
+        figures = f"{choice.accuracy_refitted:.4f} refitted, {choice.accuracy_original:.4f} original"
+        _line(console, f"Head: {choice.kept} ({figures}, on {choice.samples} samples of {choice.judged_on})")
     if result.float_nodes:
         _line(console, f"In float32, as their values get large: {', '.join(result.float_nodes[:_MOST_LISTED])}")
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from tledge import decisions, engine, heads, model, places, seal
-from tledge.commands import budgets, keras_export, pipeline, run_folder
+from tledge.commands import budgets, head_choice, keras_export, pipeline, run_folder
 from tledge.commands.clock import Clock, Note, Progress
 from tledge.errors import DataError, TledgeError, did_you_mean
 from tledge.schema import (
@@ -22,6 +22,7 @@ from tledge.schema import (
     Features,
     GoldenCheck,
     Head,
+    HeadChoice,
     Metrics,
     Precision,
     TrainOptions,
@@ -47,8 +48,9 @@ def export(
 ) -> ExportResult:
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
-    For int8 the backbone is quantized first and the head fitted again, to what it really produces too; fp16 keeps the
-    head, and in float32 what would not fit into float16; keras writes
+    For int8 the backbone is quantized first and the head fitted again, to what it really produces too, if that is
+    the better one on samples that neither was fitted to; fp16 keeps the head, and in float32 what would not fit into
+    float16; keras writes
     the float model as a .keras file, for networks that Keras builds. `min_agreement`, `max_drop`, `max_error_ratio`
     and `max_class_drop` as in Budgets, judged on the run's test samples. Raises CheckFailed, with a Comparison, when
     one of them does not hold, TledgeError when the run, its samples or `out` cannot be used; then nothing is written.
@@ -93,6 +95,7 @@ def export(
         cache=made.cache,
         seconds=clock.seconds(),
         float_nodes=made.float_nodes,
+        head_choice=made.head_choice,
     )
 
 
@@ -107,19 +110,22 @@ class _Made(NamedTuple):
     golden: GoldenCheck | None
     cache: CacheCounts
     float_nodes: tuple[str, ...] = ()
+    head_choice: HeadChoice | None = None
 
 
 def _onnx(precision: Precision, steps: _Steps, backbone: Backbone, head: Head, features: Features) -> _Made:
     float_nodes: tuple[str, ...] = ()
+    choice = None
     if precision == "int8":
-        backbone, features, head = steps.quantize(backbone, head, features)
+        backbone, features, head, choice = steps.quantize(backbone, head, features)
     elif precision == "fp16":
         backbone, features, float_nodes = steps.halve(backbone)
     rows, scores = steps.score(head, features)
     with steps.clock.stage("build", "Joining the model"):
         content, golden = steps.build(backbone, head, features, rows, scores)
     counts = CacheCounts(features.hits, features.misses)
-    return _Made(content, seal.check_seal(content, "the model"), head, rows, scores, golden, counts, float_nodes)
+    digest = seal.check_seal(content, "the model")
+    return _Made(content, digest, head, rows, scores, golden, counts, float_nodes, choice)
 
 
 def _keras(
@@ -145,8 +151,10 @@ class _Steps:
     def __init__(self, dataset: Dataset, options: TrainOptions, provider: str, clock: Clock) -> None:
         self.dataset, self.options, self.provider, self.clock = dataset, options, provider, clock
 
-    def quantize(self, backbone: Backbone, head: Head, before: Features) -> tuple[Backbone, Features, Head]:
-        """Return the int8 backbone, its features, and `head` fitted to what both backbones make of the samples.
+    def quantize(
+        self, backbone: Backbone, head: Head, before: Features
+    ) -> tuple[Backbone, Features, Head, HeadChoice | None]:
+        """Return the int8 backbone, its features, and the better of `head` and that fitted to what both make.
 
         Fitted to the int8 features alone, the head also follows their rounding noise. With the float features of the
         same pictures beside them it agrees better with the float model: over ten splits of the solar cells the mean
@@ -160,13 +168,13 @@ class _Steps:
                 self.dataset, chosen, cache, self.clock, provider=self.provider, strict=self.options.strict
             )
         if head.facts.get("trained_with_backbone"):  # what it was trained on fits it far too well to fit it again
-            return chosen, features, head
+            return chosen, features, head, None
         with self.clock.stage("extract"):
             views = [self._views(each) for each in (backbone, chosen)]
         with self.clock.stage("fit", "Fitting the head again"):
-            parts = (pipeline.split(each, self.dataset)[0] for each in (before, features))
-            refitted = heads.refit(head, *(pipeline.together(*pair) for pair in zip(parts, views, strict=True)))
-        return chosen, features, refitted
+            exact, rounded = (head_choice.Parts(*pair) for pair in zip((before, features), views, strict=True))
+            kept, choice = head_choice.choose(head, exact, rounded, self.dataset, self.options.seed)
+        return chosen, features, kept, choice
 
     def halve(self, backbone: Backbone) -> tuple[Backbone, Features, tuple[str, ...]]:
         """Return the fp16 backbone, its features, and the nodes that stay in float32 because of their values."""

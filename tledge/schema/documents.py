@@ -235,6 +235,21 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadChoice:
+    """Which head stands behind an int8 backbone: the float model's `original`, or that one `refitted` to int8 features.
+
+    The accuracies are those on int8 features of `samples` samples that neither was fitted to: the validation samples,
+    or folds of the training samples. They are None where too few could be held out.
+    """
+
+    kept: Literal["original", "refitted"]
+    judged_on: Literal["validation", "folds"]
+    samples: int
+    accuracy_original: float | None
+    accuracy_refitted: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """An exported model against the run's float model; what `tledge export` prints beside the error when a check fails.
 
@@ -256,6 +271,7 @@ class ExportResult:
     `accuracy`, `errors`, `classes` and `parity` as in Comparison.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
+    `head_choice` is there for int8, unless the head was trained together with the backbone.
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
     `digest` is the SHA-256 of the whole file.
@@ -276,6 +292,7 @@ class ExportResult:
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
     float_nodes: tuple[str, ...] = ()
+    head_choice: HeadChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
