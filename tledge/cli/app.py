@@ -200,6 +200,19 @@ def export(
     max_class_drop: Annotated[
         float | None, typer.Option(help="Fail when the recall of any class drops by more points than this.")
     ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(help="How int8 ranges are chosen: minmax, percentile, entropy, mse, or auto for the best."),
+    ] = "minmax",
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, for NPUs that need it.")
+    ] = False,
+    reduce_range: Annotated[
+        bool | None,
+        typer.Option(
+            "--reduce-range/--no-reduce-range", help="int8 weights of 7 bits, for x86 without VNNI [by this machine]."
+        ),
+    ] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
     ] = 95.0,
@@ -228,6 +241,9 @@ def export(
                 max_drop=max_drop,
                 max_error_ratio=max_error_ratio,
                 max_class_drop=max_class_drop,
+                calibration=calibration,
+                per_tensor=per_tensor,
+                reduce_range=reduce_range,
                 provider=provider,
                 force=force,
                 on_progress=session.progress,

@@ -87,6 +87,9 @@ def compare(result: CompareResult, console: Any) -> None:
 def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model, where it is, and what to type next."""
     comparison(result, console)
+    if result.quantization and result.quantization.errors:
+        rows = [(each.method, f"{each.error:.3g}") for each in result.quantization.errors]
+        _table(console, ("calibration", "relative squared error of features"), rows)
     choice = result.head_choice
     if choice and choice.samples:
         figures = f"{choice.accuracy_refitted:.4f} refitted, {choice.accuracy_original:.4f} original"

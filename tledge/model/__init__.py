@@ -2,7 +2,7 @@
 
 from tledge.model.build import build
 from tledge.model.halve import halve
-from tledge.model.quantize import quantize
+from tledge.model.quantize import Rounding, quantize, quantize_best
 from tledge.model.verify import check_golden
 
-__all__ = ["build", "check_golden", "halve", "quantize"]
+__all__ = ["Rounding", "build", "check_golden", "halve", "quantize", "quantize_best"]

@@ -23,6 +23,16 @@ def choose(samples: Sequence[Sample], count: int = CALIBRATION_IMAGES) -> list[S
     return [ordered[i * len(ordered) // count] for i in range(count)]
 
 
+def part(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Return up to 128 of `samples` to calibrate on, and of other contents a quarter as many to judge by.
+
+    Where all have one content, it is both.
+    """
+    contents = choose(list({sample.digest: sample for sample in samples}.values()), CALIBRATION_IMAGES * 5 // 4)
+    judged = contents[::5]
+    return [each for i, each in enumerate(contents) if i % 5] or judged, judged
+
+
 def batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str, np.ndarray]]:
     """Yield `samples` as feeds of a few for the graph of `backbone`; files that cannot be decoded are passed over.
 

@@ -12,6 +12,7 @@ from tledge.schema.documents import (
     CacheCounts,
     CacheResult,
     CacheSpace,
+    CalibrationError,
     ClassChange,
     Compared,
     CompareResult,
@@ -29,6 +30,7 @@ from tledge.schema.documents import (
     Parity,
     Prediction,
     PredictResult,
+    Quantization,
     ReliabilityBin,
     ReportData,
     SampleCounts,
@@ -63,7 +65,7 @@ from tledge.schema.networks import (
     PreprocessSpec,
     VectorSpec,
 )
-from tledge.schema.options import Budgets, TrainOptions
+from tledge.schema.options import Budgets, QuantizeOptions, TrainOptions
 from tledge.schema.samples import (
     Dataset,
     Problem,
@@ -82,6 +84,7 @@ __all__ = [
     "CacheCounts",
     "CacheResult",
     "CacheSpace",
+    "CalibrationError",
     "ChannelOrder",
     "ClassChange",
     "ClassMetrics",
@@ -117,6 +120,8 @@ __all__ = [
     "Prediction",
     "PreprocessSpec",
     "Problem",
+    "Quantization",
+    "QuantizeOptions",
     "ReliabilityBin",
     "ReportData",
     "Sample",

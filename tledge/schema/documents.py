@@ -235,6 +235,27 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationError:
+    """How far int8 features are from float ones: Σ (int8 - float)² / Σ float² over pictures that gave no ranges."""
+
+    method: str
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
+
+    `reduce_range`: weights of seven bits. `errors` are those of every method, the least first, where auto compared.
+    """
+
+    calibration: str
+    per_channel: bool
+    reduce_range: bool
+    errors: tuple[CalibrationError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HeadChoice:
     """Which head stands behind an int8 backbone: the float model's `original`, or that one `refitted` to int8 features.
 
@@ -271,7 +292,7 @@ class ExportResult:
     `accuracy`, `errors`, `classes` and `parity` as in Comparison.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
-    `head_choice` is there for int8, unless the head was trained together with the backbone.
+    `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
     `digest` is the SHA-256 of the whole file.
@@ -293,6 +314,7 @@ class ExportResult:
     warnings: tuple[str, ...] = ()
     float_nodes: tuple[str, ...] = ()
     head_choice: HeadChoice | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True, slots=True)
