@@ -56,13 +56,14 @@ def export(
 ) -> ExportResult:
     """Write the model of the run folder `run` to `out` in `precision`, and say how it compares with the float model.
 
-    For int8 the backbone is quantized first and the head fitted again, to what it really produces too, if that is
-    the better one on samples that neither was fitted to; fp16 keeps the head, and in float32 what would not fit into
-    float16; keras writes
-    the float model as a .keras file, for networks that Keras builds. `min_agreement`, `max_drop`, `max_error_ratio`
-    and `max_class_drop` as in Budgets, judged on the run's test samples; `calibration`, `per_tensor` and
-    `reduce_range` as in QuantizeOptions, for int8 alone. Raises CheckFailed, with a Comparison, when
-    one of them does not hold, TledgeError when the run, its samples or `out` cannot be used; then nothing is written.
+    For int8 the backbone is quantized first, as `calibration`, `per_tensor` and `reduce_range` say (QuantizeOptions),
+    and the head fitted again, to what it really produces too, where that is the better one on samples that neither was
+    fitted to. fp16 keeps the head, and in float32 what float16 could not hold. keras writes the float model as a .keras
+    file, for networks that Keras builds.
+
+    `min_agreement`, `max_drop`, `max_error_ratio` and `max_class_drop` as in Budgets, judged on the run's test samples.
+    Raises CheckFailed, with a Comparison, when one of them does not hold, TledgeError when the run, its samples or
+    `out` cannot be used; then nothing is written.
     """
     quantizing = QuantizeOptions(calibration, per_tensor, reduce_range)
     _check_precision(precision, quantizing)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tledge import heads
+from tledge import decisions, heads
 from tledge.commands import pipeline
 from tledge.data.blocks import labels_of
 from tledge.heads import folds
@@ -34,24 +34,26 @@ def choose(head: Head, exact: Parts, rounded: Parts, dataset: Dataset, seed: int
     """Return the head that is the more accurate behind the int8 backbone, and both accuracies.
 
     `exact` is what the float backbone makes of the samples, `rounded` what the int8 one does. The head that is fitted
-    again is taken when they are equally accurate: it agrees better with the float model. Where too few samples can be
-    held out it is taken without a judgement.
+    again is kept when they are equally accurate. Where too few samples can be held out it is kept without a judgement.
     """
     refitted = heads.refit(head, exact.train(dataset), rounded.train(dataset))
     if dataset.val:
         judged, judgements = "validation", [(head, refitted, pipeline.split(rounded.features, dataset)[1])]
     else:
         judged, judgements = "folds", _held_out(head, exact, rounded, dataset, seed)
-    right, count = np.zeros(2), 0
-    for original, other, rows in judgements:
-        accuracies = [pipeline.score(each, rows, dataset)[1].accuracy for each in (original, other)]
-        right += np.round(np.multiply(accuracies, len(rows.samples)))
-        count += len(rows.samples)
-    if not count:
+    found = [[_right(each, rows, dataset) for each in (original, other)] for original, other, rows in judgements]
+    if not found:
         return refitted, HeadChoice("refitted", judged, 0, None, None)
-    kept = "original" if right[0] > right[1] else "refitted"
-    said = HeadChoice(kept, judged, count, float(right[0] / count), float(right[1] / count))
+    original, again = np.concatenate(found, axis=1)
+    kept = "original" if original.sum() > again.sum() else "refitted"
+    said = HeadChoice(kept, judged, len(original), float(original.mean()), float(again.mean()))
     return (head if kept == "original" else refitted), said
+
+
+def _right(head: Head, rows: Features, dataset: Dataset) -> np.ndarray:
+    """Return bool [n]: does `head` decide on exactly the right labels?"""
+    decided = decisions.predicted(heads.probabilities(head, rows.matrix), head.thresholds, dataset.multilabel)
+    return (decided == heads.targets(rows.samples, len(dataset.classes))).all(axis=1)
 
 
 def _held_out(
