@@ -78,6 +78,8 @@ def test_export_document(run: Path) -> None:
     found = document("export", run, "--precision", "fp32", "--out", "m.onnx", "-v")
     assert found["model"] == "m.onnx" and found["bytes"] == Path("m.onnx").stat().st_size
     assert found["precision"] == "fp32" and found["accuracy"].keys() == {"before", "after"}
+    assert found["errors"]["before"] == found["errors"]["after"] and found["errors"]["ratio"] == 1
+    assert [each["drop"] for each in found["classes"]] == [0, 0, 0]
     assert found["parity"]["samples"] == 6 and found["parity"]["passed"]
     assert {"agreement", "max_abs_diff"} <= found["parity"].keys()
 
@@ -137,6 +139,25 @@ def test_a_failed_check_exits_1_and_leaves_no_file(run: Path) -> None:
     found = document("export", run, "--precision", "fp32", "--out", "m.onnx", "--max-drop", "-5", code=1)
     assert found["error"]["kind"] == "check_failed" and found["error"]["exit_code"] == 1
     assert not any(Path().iterdir())
+
+
+def test_a_failed_budget_shows_the_figures_that_failed_it(run: Path) -> None:
+    arguments = ("export", run, "--precision", "fp32", "--out", "m.onnx", "--max-class-drop", "-1")
+    found = document(*arguments, code=1)
+    assert "--max-class-drop" in found["error"]["message"] and "No file was written" in found["error"]["message"]
+    assert found["accuracy"]["before"] == found["accuracy"]["after"]
+    assert found["errors"].keys() == {"before", "after", "ratio"} and found["errors"]["ratio"] == 1
+    assert {each["name"] for each in found["classes"]} == {"cat", "dog", "owl"}
+    assert found["classes"][0].keys() == {"name", "recall_before", "recall_after", "drop"}
+    shown = invoke(*arguments)
+    assert shown.exit_code == 1 and "fp32 against float" in shown.stdout and "recall of" in shown.stdout
+    assert shown.stderr.count("\n") == 1 and not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("option", ["--max-error-ratio=-1", "--max-error-ratio=nan", "--max-class-drop=inf"])
+def test_budgets_that_mean_nothing_are_refused(option: str, run: Path) -> None:
+    result = invoke("export", run, "--out", "m.onnx", option)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "must be a number" in result.stderr
 
 
 def test_bench_exits_as_its_verdict_says(int8_model: Path) -> None:

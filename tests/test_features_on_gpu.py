@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from conftest import make_backbone, make_photos, make_samples
 
-from tledge import engine
+from tledge import engine, half
 from tledge.errors import EngineError, ModelError
-from tledge.features import FeatureStore, extract, half, on_gpu
+from tledge.features import FeatureStore, extract, on_gpu
 from tledge.features.extract import _load, space_of
 from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample

@@ -23,7 +23,7 @@ LAYERS = (
     {"preprocess"},
     {"decode"},
     {"engine", "gpu", "native"},
-    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process"},
+    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"},
     {"schema"},
     {"errors"},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class TledgeError(Exception):
@@ -51,9 +52,16 @@ class MissingExtra(TledgeError):
 
 
 class CheckFailed(TledgeError):
-    """A check that the user asked for (parity, budget, regression) did not pass; nothing was written."""
+    """A check that the user asked for (parity, budget, regression) did not pass; nothing was written.
+
+    `measured` is the document of what was found, a dataclass, where there is one.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, hint: str = "", measured: Any = None) -> None:
+        super().__init__(message, hint)
+        self.measured = measured
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

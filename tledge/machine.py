@@ -17,6 +17,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def saturates_int8() -> bool:
+    """Return whether products of int8 may saturate here: on an x86 processor that is not known to have VNNI."""
+    sets = describe()["instruction_sets"]
+    on_x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    return on_x86 and not {"avx512_vnni", "avx_vnni"}.intersection(sets if isinstance(sets, list) else ())
+
+
 def describe() -> dict[str, str | int | list[str]]:
     """Return cpu, instruction_sets, cores, memory_bytes, governor, system and python of this machine."""
     cpu, flags = _cpu()

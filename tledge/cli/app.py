@@ -192,12 +192,31 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write, or the folder of a layout.")],
-    precision: Annotated[str, typer.Option(help="fp32 or int8; keras writes a .keras file.")] = "int8",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8; keras writes a .keras file.")] = "int8",
     layout: Annotated[
         str,
         typer.Option(help="file; triton makes a model repository, onnxruntime-web a folder with a page for browsers."),
     ] = "file",
     max_drop: Annotated[float | None, typer.Option(help="Fail when accuracy drops by more points than this.")] = None,
+    max_error_ratio: Annotated[
+        float | None, typer.Option(help="Fail when errors become more than this many times those of the float model.")
+    ] = None,
+    max_class_drop: Annotated[
+        float | None, typer.Option(help="Fail when the recall of any class drops by more points than this.")
+    ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(help="How int8 ranges are chosen: minmax, percentile, entropy, mse, or auto for the best."),
+    ] = "minmax",
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, for NPUs that need it.")
+    ] = False,
+    reduce_range: Annotated[
+        bool | None,
+        typer.Option(
+            "--reduce-range/--no-reduce-range", help="int8 weights of 7 bits, for x86 without VNNI [by this machine]."
+        ),
+    ] = None,
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
     ] = 95.0,
@@ -208,22 +227,37 @@ def export(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model."""
+    """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model.
+
+    Exits 1 and writes nothing when it may not be so far from the float model.
+    """
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.export import export as command
+        from tledge.errors import CheckFailed
 
-        result = command(
-            run,
-            out,
-            precision=precision,
-            layout=layout,
-            min_agreement=min_agreement / 100,
-            max_drop=max_drop,
-            provider=provider,
-            force=force,
-            on_progress=session.progress,
-        )
+        try:
+            result = command(
+                run,
+                out,
+                precision=precision,
+                layout=layout,
+                min_agreement=min_agreement / 100,
+                max_drop=max_drop,
+                max_error_ratio=max_error_ratio,
+                max_class_drop=max_class_drop,
+                calibration=calibration,
+                per_tensor=per_tensor,
+                reduce_range=reduce_range,
+                provider=provider,
+                force=force,
+                on_progress=session.progress,
+                on_note=session.note,
+            )
+        except CheckFailed as failed:
+            if failed.measured and not json:  # the JSON document holds it beside the error
+                session.show(failed.measured, render.comparison)
+            raise
         session.show(result, render.export)
 
 

@@ -11,6 +11,7 @@ from tledge.schema import (
     BenchResult,
     CacheResult,
     CompareResult,
+    Comparison,
     DoctorResult,
     EvaluateResult,
     ExportResult,
@@ -24,6 +25,7 @@ from tledge.schema import (
 )
 
 _MOST_LISTED = 20
+_WORST_CLASSES = 3
 
 
 def train(result: TrainResult, console: Any) -> None:
@@ -84,14 +86,17 @@ def compare(result: CompareResult, console: Any) -> None:
 
 
 def export(result: ExportResult, console: Any) -> None:
-    """Show how the exported model compares with the float model."""
-    change, parity = result.accuracy, result.parity
-    rows = [
-        ("accuracy", f"{change.before:.4f} → {change.after:.4f} ({100 * (change.after - change.before):+.2f} points)"),
-        ("agreement", f"{parity.agreement:.2%} of {parity.samples} test samples"),
-        ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
-    ]
-    _table(console, (f"{result.precision} against float", ""), rows)
+    """Show how the exported model compares with the float model, where it is, and what to type next."""
+    comparison(result, console)
+    if result.quantization and result.quantization.errors:
+        rows = [(each.method, f"{each.error:.3g}") for each in result.quantization.errors]
+        _table(console, ("calibration", "relative squared error of features"), rows)
+    choice = result.head_choice
+    if choice and choice.samples:
+        figures = f"{choice.accuracy_refitted:.4f} refitted, {choice.accuracy_original:.4f} original"
+        _line(console, f"Head: {choice.kept} ({figures}, on {choice.samples} samples of {choice.judged_on})")
+    if result.float_nodes:
+        _line(console, f"In float32, as their values get large: {', '.join(result.float_nodes[:_MOST_LISTED])}")
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
     if result.layout != "file":
         _line(console, f"Folder for {result.layout}: {result.out}")
@@ -100,6 +105,24 @@ def export(result: ExportResult, console: Any) -> None:
         return
     _line(console, f"Next:  tledge predict {_quoted(result.model)} new.jpg")
     _line(console, f"       tledge bench {_quoted(result.model)}")
+
+
+def comparison(result: Comparison | ExportResult, console: Any) -> None:
+    """Show how an exported model compares with the float model; of a failed check, which classes lost the most."""
+    change, errors, parity = result.accuracy, result.errors, result.parity
+    ratio = "none before" if errors.ratio is None else f"{errors.ratio:.2f} times as many"
+    rows = [
+        ("accuracy", f"{change.before:.4f} → {change.after:.4f} ({100 * (change.after - change.before):+.2f} points)"),
+        ("errors", f"{errors.before} → {errors.after} ({ratio})"),
+        ("agreement", f"{parity.agreement:.2%} of {parity.samples} test samples"),
+        ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
+    ]
+    if isinstance(result, Comparison):
+        rows += [
+            (f"recall of {each.name}", f"{each.recall_before:.4f} → {each.recall_after:.4f} ({-each.drop:+.2f} points)")
+            for each in result.classes[:_WORST_CLASSES]
+        ]
+    _table(console, (f"{result.precision} against float", ""), rows)
 
 
 def evaluate(result: EvaluateResult, console: Any) -> None:

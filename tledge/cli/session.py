@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,8 +95,9 @@ class Session:
         if self.json:
             kind = "check_failed" if isinstance(error, CheckFailed) else "bad_input"
             said = {"kind": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            measured = asdict(error.measured) if isinstance(error, CheckFailed) and error.measured else {}
             try:
-                sys.stdout.write(documents.dumps({"error": said}))
+                sys.stdout.write(documents.dumps({"error": said, **measured}))
                 sys.stdout.flush()
             except OSError:
                 _drop_output()

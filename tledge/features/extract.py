@@ -139,7 +139,7 @@ def _run(session: Any, piece: _Piece, size: int, backbone: Backbone) -> _Done:
     if not loaded:
         return {}, reasons
     rows = session.run(["features"], {backbone.preprocess.kind: batch})[0][: len(loaded)]
-    _check_finite(rows, backbone, "Use another backbone.")
+    _check_finite(rows, backbone, "Use another backbone." if backbone.precision != "fp16" else "Use --precision fp32.")
     return dict(zip(loaded, rows, strict=True)), reasons
 
 

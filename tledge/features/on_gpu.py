@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge import engine, gpu, machine, preprocess
+from tledge import engine, gpu, half, machine, preprocess
 from tledge.errors import DataError
-from tledge.features import half
 from tledge.schema import Backbone, InputSpec, Sample
 
 LANES = 4  # two in the hands of the decoders, so that they never wait, and two on the device

@@ -1,7 +1,8 @@
-"""Backbone + Head → Model: join, quantize, verify, and stamp the manifest into the file."""
+"""Backbone + Head → Model: join, quantize or halve, verify, and stamp the manifest into the file."""
 
 from tledge.model.build import build
-from tledge.model.quantize import quantize
+from tledge.model.halve import halve
+from tledge.model.quantize import Rounding, quantize, quantize_best
 from tledge.model.verify import check_golden
 
-__all__ = ["build", "check_golden", "quantize"]
+__all__ = ["Rounding", "build", "check_golden", "halve", "quantize", "quantize_best"]

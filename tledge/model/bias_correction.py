@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 127
+_LARGEST, _LARGEST_REDUCED = 127, 64  # onnxruntime's
 
 
 def inputs(model: Any) -> list[str]:
@@ -21,18 +21,21 @@ def inputs(model: Any) -> list[str]:
     return [layer.input[0] for layer in _layers(model)]
 
 
-def correct_biases(model: Any, means: Mapping[str, np.ndarray]) -> None:
+def correct_biases(
+    model: Any, means: Mapping[str, np.ndarray], *, per_channel: bool = True, reduce_range: bool = False
+) -> None:
     """Correct the biases of every Conv in `model`, an onnx.ModelProto that will get int8 weights, in place.
 
-    The weights must be about to be rounded symmetrically, one scale per output channel. `means` are those of each
-    channel of the `inputs`, float64 [channels].
+    The weights must be about to be rounded symmetrically, one scale per output channel, or one for all without
+    `per_channel`; with `reduce_range` to seven bits. `means` are those of each channel of the `inputs`, float64
+    [channels].
     """
     from onnx import numpy_helper
 
     constants = {each.name: each for each in model.graph.initializer}
     for layer in _layers(model):
         weights, bias = (numpy_helper.to_array(constants[name]) for name in layer.input[1:])
-        shift = _shift(_rounding(weights.astype(np.float64)), means[layer.input[0]])
+        shift = _shift(_rounding(weights.astype(np.float64), per_channel, reduce_range), means[layer.input[0]])
         constants[layer.input[2]].CopyFrom(numpy_helper.from_array((bias - shift).astype(bias.dtype), layer.input[2]))
 
 
@@ -42,9 +45,12 @@ def _layers(model: Any) -> list[Any]:
     return [node for node in convolutions if constants >= set(node.input[1:])]
 
 
-def _rounding(weights: np.ndarray) -> np.ndarray:
+def _rounding(weights: np.ndarray, per_channel: bool = True, reduce_range: bool = False) -> np.ndarray:
     """Return what rounding adds to `weights` [outputs, inputs per group, taps…]."""
-    scale = np.abs(weights).reshape(len(weights), -1).max(axis=1) / _LARGEST
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    if not per_channel:
+        largest[:] = largest.max()
+    scale = largest / (_LARGEST_REDUCED if reduce_range else _LARGEST)
     scale = np.where(scale > 0, scale, 1.0).reshape(-1, *[1] * (weights.ndim - 1))
     return np.round(weights / scale) * scale - weights
 

@@ -15,29 +15,46 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
-from tledge.data.opening import opened
-from tledge.errors import DataError, MissingExtra
-from tledge.model import bias_correction, pixel_input
+from tledge.errors import MissingExtra
+from tledge.model import bias_correction, calibration_pictures, pixel_input
 from tledge.model.calibrate import calibrate, choose_ranges
-from tledge.model.thresholds import Range
+from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
-from tledge.schema import Backbone, Sample
+from tledge.schema import Backbone, CalibrationError, Sample
 
-CALIBRATION_IMAGES = 128
 _REVISION = 4
-_BATCH = 4  # pictures whose activations are in memory at a time
 # Clip and Relu vanish into the range of what feeds them. Averages stay float: an 8-bit mean of 8-bit values would throw
 # away what averaging gains.
 _QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "Concat"]
 
 
-def quantize(backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, method: str = "minmax") -> Backbone:
+class Rounding(NamedTuple):
+    """How weights become int8: `per_channel`, a scale for every output channel; else one for all, as some NPUs need.
+
+    `reduce_range` leaves them seven bits. Without VNNI an x86 adds two products of uint8 and int8 in 16 bits, which
+    saturate with eight: onnxruntime's quantize.py recommends seven there, and eight everywhere else.
+    """
+
+    per_channel: bool = True
+    reduce_range: bool = False
+
+
+_DEFAULT = Rounding()
+
+
+def quantize(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    cache_dir: Path,
+    method: str = "minmax",
+    rounding: Rounding = _DEFAULT,
+) -> Backbone:
     """Return `backbone` in int8, calibrated on up to 128 of the training `samples`, spread evenly over their digests.
 
     `method` is how the range of an activation follows from what it was seen to take on: minmax, entropy, percentile or
@@ -46,45 +63,86 @@ def quantize(backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, met
     that was damaged is made again. Files that cannot be decoded are passed over; raises DataError when none can,
     MissingExtra without onnx, OutputError when there is no room.
     """
-    chosen = _spread(sorted(samples, key=lambda sample: sample.digest), CALIBRATION_IMAGES)
-    folder, stem = cache_dir / "backbones", f"{backbone.name}-int8-{_key(backbone, chosen, method)}"
-    kept = kept_files.find(folder, stem) or kept_files.keep(folder, stem, _quantized(backbone, chosen, method))
-    return replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
+    return _kept(backbone, calibration_pictures.choose(samples), cache_dir, (method,), rounding)[method]
 
 
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    if len(samples) <= count:
-        return list(samples)
-    return [samples[i * len(samples) // count] for i in range(count)]
+def quantize_best(
+    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, rounding: Rounding = _DEFAULT
+) -> tuple[Backbone, tuple[CalibrationError, ...]]:
+    """Return `backbone` in int8 by the method whose features err least, and the errors of all, the least first.
+
+    They are measured on up to 32 of the training `samples` that are not among the up to 128 that the ranges come from;
+    where all are equal, on that one. Keeps and raises what `quantize` does.
+    """
+    seen, others = calibration_pictures.part(samples)
+    candidates = _kept(backbone, seen, cache_dir, tuple(METHODS), rounding)
+    exact = _features(backbone, others)
+    scale = max(float(np.square(exact).sum()), np.finfo(np.float64).tiny)
+    errors = [
+        CalibrationError(method, float(np.square(_features(each, others) - exact).sum()) / scale)
+        for method, each in candidates.items()
+    ]
+    errors.sort(key=lambda each: each.error)  # of equally good ones the first, minmax before the others
+    return candidates[errors[0].method], tuple(errors)
 
 
-def _key(backbone: Backbone, samples: Sequence[Sample], method: str) -> str:
+def _kept(
+    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, methods: Sequence[str], rounding: Rounding
+) -> dict[str, Backbone]:
+    """Return the int8 graph of each method; those that are not kept yet are made from one calibration."""
+    folder = cache_dir / "backbones"
+    stems = {method: f"{backbone.name}-int8-{_key(backbone, samples, method, rounding)}" for method in methods}
+    found = {method: kept_files.find(folder, stem) for method, stem in stems.items()}
+    missing = [method for method, kept in found.items() if kept is None]
+    for method, content in _quantized(backbone, samples, missing, rounding):
+        found[method] = kept_files.keep(folder, stems[method], content)
+    return {
+        method: replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
+        for method, kept in found.items()
+        if kept
+    }
+
+
+def _key(backbone: Backbone, samples: Sequence[Sample], method: str, rounding: Rounding) -> str:
     spec, digests = backbone.preprocess, [sample.digest for sample in samples]
-    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, method]
+    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, method, rounding._asdict()]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
-def _quantized(backbone: Backbone, samples: Sequence[Sample], method: str) -> bytes:
+def _features(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
+    session = engine.open_session(backbone.path, provider="cpu", name=f"Backbone {backbone.name}")
+    batches = calibration_pictures.batches(samples, backbone)
+    return np.concatenate([session.run(["features"], each)[0] for each in batches]).astype(np.float64)
+
+
+def _quantized(
+    backbone: Backbone, samples: Sequence[Sample], methods: Sequence[str], rounding: Rounding
+) -> Iterator[tuple[str, bytes]]:
+    if not methods:
+        return
     engine.check("cpu")  # must be the first to load onnxruntime, with its settings
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra("onnx", "train") from error
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
-    seen = calibrate(model, _QUANTIZED_OPS, bias_correction.inputs(model), _batches(samples, backbone))
-    ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
-    bias_correction.correct_biases(model, seen.means)
-    pixels = pixel_input.overrides(model, backbone.preprocess)
-    with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
-        quantized = _rounded(model, ranges, pixels)
-    if pixels:
-        pixel_input.use_pixels(quantized)
-    onnx.checker.check_model(quantized)
-    return quantized.SerializeToString(deterministic=True)
+    exact = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
+    batches = calibration_pictures.batches(samples, backbone)
+    seen = calibrate(exact, _QUANTIZED_OPS, bias_correction.inputs(exact), batches)
+    for method in methods:
+        model = onnx.ModelProto.FromString(exact.SerializeToString())
+        ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
+        bias_correction.correct_biases(model, seen.means, **rounding._asdict())
+        pixels = pixel_input.overrides(model, backbone.preprocess)
+        with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
+            quantized = _rounded(model, ranges, pixels, rounding)
+        if pixels:
+            pixel_input.use_pixels(quantized)
+        onnx.checker.check_model(quantized)
+        yield method, quantized.SerializeToString(deterministic=True)
 
 
-def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any]) -> Any:
+def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any], rounding: Rounding) -> Any:
     """Return `model` with QuantizeLinear and DequantizeLinear around what `ranges` names."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -95,8 +153,8 @@ def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any]) ->
     data = {name: tuple(np.array(end, np.float32) for end in each) for name, each in ranges.items()}
     quantizer = QDQQuantizer(
         model,
-        per_channel=True,
-        reduce_range=False,
+        per_channel=rounding.per_channel,
+        reduce_range=rounding.reduce_range,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, data),
@@ -125,23 +183,3 @@ def _quiet_root_logger() -> Iterator[None]:
     finally:
         root.removeFilter(silence)
         root.handlers[:] = handlers
-
-
-def _batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str, np.ndarray]]:
-    spec, found = backbone.preprocess, 0
-    for start in range(0, len(samples), _BATCH):
-        rows = []
-        for sample in samples[start : start + _BATCH]:
-            (row,) = preprocess.empty(1, spec)
-            try:
-                preprocess.load_into(opened(sample), spec, row)
-            except DataError:
-                continue
-            rows.append(row)
-        if rows:
-            found += len(rows)
-            yield {spec.kind: np.stack(rows)}
-    if not found:
-        raise DataError(
-            "Calibration needs at least one readable training sample, found none.", "Check the data folder."
-        )

@@ -13,7 +13,8 @@ from tledge.runtime import Predictor
 from tledge.schema import GoldenCheck, GoldenSample, Manifest, Precision
 
 # float32 sums differ in their last bits between instruction sets; int8 rounds those bits to whole steps now and then.
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "int8": 5e-2}
+# float16 has eleven bits: CPUs compute it in float32 and round at the ends, GPUs round after every product.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 
 
 def check_golden(predictor: Predictor) -> GoldenCheck:

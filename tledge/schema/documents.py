@@ -199,6 +199,28 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorChange:
+    """Wrongly decided test samples, of the float model (`before`) and of the exported one (`after`).
+
+    `ratio` is after / before: 1 when neither erred, None when only the exported one did, which no bound on it allows.
+    """
+
+    before: int
+    after: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChange:
+    """Recall of one class on the test samples; `drop` is before less after in points, below zero where it rose."""
+
+    name: str
+    recall_before: float
+    recall_after: float
+    drop: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """How the exported model compares with the run's float model on the test pictures.
 
@@ -213,12 +235,68 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationError:
+    """How far int8 features are from float ones: Σ (int8 - float)² / Σ float² over pictures that gave no ranges."""
+
+    method: str
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
+
+    `reduce_range`: weights of seven bits. `errors` are those of every method, the least first, where auto compared.
+    """
+
+    calibration: str
+    per_channel: bool
+    reduce_range: bool
+    errors: tuple[CalibrationError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadChoice:
+    """Which head stands behind an int8 backbone: the float model's `original`, or that one `refitted` to int8 features.
+
+    The accuracies are those on int8 features of `samples` samples that neither was fitted to: the validation samples,
+    or folds of the training samples. They are None where too few could be held out.
+    """
+
+    kept: Literal["original", "refitted"]
+    judged_on: Literal["validation", "folds"]
+    samples: int
+    accuracy_original: float | None
+    accuracy_refitted: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An exported model against the run's float model; what `tledge export` prints beside the error when a check fails.
+
+    `classes` has those with test samples, the largest drop of recall first.
+    """
+
+    schema_version: int
+    precision: str
+    accuracy: AccuracyChange
+    errors: ErrorChange
+    classes: tuple[ClassChange, ...]
+    parity: Parity
+
+
+@dataclass(frozen=True, slots=True)
 class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
 
-    `precision` is fp32, int8, or keras for a Keras model file, which has no golden samples and no seal: its `digest` is
-    the SHA-256 of the whole file. `out` is what was asked for: the `model` itself, or the folder that a `layout` other
-    than file made around it.
+    `accuracy`, `errors`, `classes` and `parity` as in Comparison.
+
+    `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
+    `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
+
+    `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
+    `digest` is the SHA-256 of the whole file.
+    `out` is what was asked for: the `model` itself, or the folder that a `layout` other than file made around it.
     """
 
     schema_version: int
@@ -227,6 +305,8 @@ class ExportResult:
     digest: str
     precision: str
     accuracy: AccuracyChange
+    errors: ErrorChange
+    classes: tuple[ClassChange, ...]
     parity: Parity
     metrics: Metrics
     golden: GoldenCheck | None
@@ -235,6 +315,9 @@ class ExportResult:
     warnings: tuple[str, ...] = ()
     layout: str = "file"
     out: str = ""
+    float_nodes: tuple[str, ...] = ()
+    head_choice: HeadChoice | None = None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from tledge.schema.samples import Problem, Sample
 Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
 Pool = Literal["avg", "max", "flatten"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 ChannelOrder = Literal["rgb", "bgr"]
 
 

@@ -1,4 +1,4 @@
-"""What a user may ask of a training run: one flat set of options, as the command line and run.json have them."""
+"""What a user may ask of a training run or an export, as the command line and run.json have it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,35 @@ from dataclasses import dataclass
 
 from tledge.schema.heads import ClassWeight, Optimizer
 from tledge.schema.networks import ChannelOrder, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How far an exported model may be from the run's float model on the test samples; None sets no bound.
+
+    `min_agreement` is the least share of equal decisions, `max_drop` the largest fall of accuracy in points,
+    `max_error_ratio` the largest number of errors as a multiple of those of the float model, `max_class_drop` the
+    largest fall of any class's recall in points.
+    """
+
+    min_agreement: float = 0.95
+    max_drop: float | None = None
+    max_error_ratio: float | None = None
+    max_class_drop: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """How a backbone becomes int8.
+
+    `calibration` is minmax, percentile, entropy, mse, or auto for the one whose features err least. `per_tensor` gives
+    all weights of a layer one scale, for NPUs that need it. `reduce_range` leaves weights seven bits, for x86
+    processors without VNNI; None does so where this machine is one.
+    """
+
+    calibration: str = "minmax"
+    per_tensor: bool = False
+    reduce_range: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

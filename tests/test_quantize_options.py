@@ -1,0 +1,131 @@
+"""int8 options: which ranges, one scale or many, seven bits or eight; and that none of them is taken for another."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import make_backbone, make_photos, make_samples
+from typer.testing import CliRunner
+
+import tledge
+from tledge import machine
+from tledge.cli.app import app
+from tledge.model import Rounding, calibration_pictures, quantize, quantize_best
+from tledge.model.thresholds import METHODS
+from tledge.preprocess import preprocess
+from tledge.schema import Backbone, Sample
+
+onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Backbone:
+    return make_backbone(tmp_path / "graphs")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> tuple[Sample, ...]:
+    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
+
+
+def features(backbone: Backbone, samples: tuple[Sample, ...] | list[Sample]) -> np.ndarray:
+    images = preprocess([sample.path for sample in samples], backbone.preprocess)
+    session = onnxruntime.InferenceSession(str(backbone.path), providers=["CPUExecutionProvider"])
+    return session.run(["features"], {"image": images})[0].astype(np.float64)
+
+
+def error(found: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.square(found - exact).sum() / np.square(exact).sum())
+
+
+def weights(backbone: Backbone) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return for each convolution its int8 weights and their scales."""
+    graph = onnx.load(backbone.path).graph
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    return {node.name: tuple(arrays[name] for name in makers[node.input[1]].input[:2]) for node in convolutions}
+
+
+ROUNDINGS = [Rounding(each, reduced) for each in (True, False) for reduced in (True, False)]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS, ids=str)
+def test_weights_have_the_scales_and_bits_asked_for(rounding: Rounding, backbone, samples, tmp_path) -> None:
+    found = quantize(backbone, samples, tmp_path, rounding=rounding)
+    for values, scale in weights(found).values():
+        assert scale.size == (len(values) if rounding.per_channel else 1)
+        assert np.abs(values.astype(int)).max() == (64 if rounding.reduce_range else 127)
+    assert error(features(found, samples), features(backbone, samples)) < 0.01
+
+
+def test_no_option_is_taken_for_another(backbone, samples, tmp_path) -> None:
+    made = [quantize(backbone, samples, tmp_path, method, each) for method in METHODS for each in ROUNDINGS]
+    assert len({each.path for each in made}) == len(METHODS) * len(ROUNDINGS)
+
+
+def test_auto_keeps_the_method_whose_features_err_least_on_other_pictures(backbone, samples, tmp_path) -> None:
+    best, errors = quantize_best(backbone, samples, tmp_path)
+    assert {each.method for each in errors} == set(METHODS)
+    assert [each.error for each in errors] == sorted(each.error for each in errors)
+    seen, others = calibration_pictures.part(samples)
+    made = {method: quantize(backbone, seen, tmp_path, method) for method in METHODS}
+    assert best == made[errors[0].method]
+    exact = features(backbone, others)
+    for each in errors:
+        assert each.error == pytest.approx(error(features(made[each.method], others), exact), rel=1e-6)
+
+
+def test_pictures_to_judge_by_gave_no_ranges() -> None:
+    rows = [Sample(str(i), 0, hashlib.sha256(str(i % 300).encode()).hexdigest()) for i in range(400)]
+    seen, judged = calibration_pictures.part(rows)
+    assert (len(seen), len(judged)) == (128, 32)
+    assert not {each.digest for each in seen} & {each.digest for each in judged}
+    seen, judged = calibration_pictures.part(rows[:1])
+    assert seen == judged == rows[:1]
+
+
+@pytest.mark.parametrize(
+    ("processor", "sets", "saturates"),
+    [
+        ("x86_64", ["avx2"], True),
+        ("AMD64", ["avx2", "avx512f"], True),
+        ("x86_64", ["avx2", "avx_vnni"], False),
+        ("x86_64", ["avx2", "avx512f", "avx512_vnni"], False),
+        ("aarch64", ["asimd"], False),
+    ],
+)
+def test_only_an_x86_without_vnni_saturates(processor, sets, saturates, monkeypatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    monkeypatch.setattr(machine, "describe", lambda: {"instruction_sets": sets})
+    assert machine.saturates_int8() is saturates
+
+
+def test_an_export_says_how_it_was_quantized(run: Path, tmp_path: Path) -> None:
+    plain = tledge.export(run, tmp_path / "plain.onnx", min_agreement=0).quantization
+    assert plain is not None and (plain.calibration, plain.per_channel, plain.errors) == ("minmax", True, ())
+    assert plain.reduce_range == machine.saturates_int8()
+    asked = SimpleNamespace(calibration="auto", per_tensor=True, reduce_range=True)
+    found = tledge.export(run, tmp_path / "auto.onnx", min_agreement=0, **vars(asked)).quantization
+    assert found is not None and (found.per_channel, found.reduce_range) == (False, True)
+    assert found.calibration == found.errors[0].method and len(found.errors) == len(METHODS)
+    assert tledge.verify(tmp_path / "auto.onnx").passed
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--calibration", "minmix"], "Did you mean minmax"),
+        (["--precision", "fp32", "--per-tensor"], "are for int8"),
+        (["--precision", "fp16", "--no-reduce-range"], "are for int8"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: list[str], said: str, run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "m.onnx"), *options])
+    assert result.exit_code == 2 and said in result.stderr and result.stderr.count("\n") == 1
