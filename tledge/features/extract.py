@@ -77,9 +77,9 @@ def extract(
 
     Equal samples are computed once, so `misses` counts distinct ones; each augmented view is one of its own. `half`
     keeps and returns float16. `on_progress(done, total)` is told of every piece, in distinct samples. A kill loses the
-    one batch in flight. A file that cannot be decoded, or is no longer the one
-    that its digest names, is left out and listed in `skipped`. Raises OutputError when the cache is not writable,
-    ModelError when the backbone does not load or gives features that are not finite.
+    one batch in flight. A file that cannot be decoded, or is no longer the one that its digest names, is left out and
+    listed in `skipped`. Raises OutputError when the cache is not writable, ModelError when the backbone does not load
+    or gives features that are not finite.
     """
     space = space_of(backbone, provider, half=half)
     keys = [key_of(sample) for sample in samples]

@@ -37,7 +37,8 @@ def calibrate(
     too. What a Clip or Relu alone reads is not observed: it vanishes into what comes out (see `choose_ranges`).
     Raises ModelError when an activation is not finite.
     """
-    names = [name for name in _activations(model, op_types) if name not in _clipped(model, op_types)]
+    clipped = _clipped(model, op_types)
+    names = [name for name in _activations(model, op_types) if name not in clipped]
     means = list(dict.fromkeys(averaged))
     if not names and not means:  # onnxruntime would take no names for all outputs
         return Calibration({}, {})
