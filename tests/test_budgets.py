@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tledge import decisions
-from tledge.commands import budgets
+from tledge.commands.exporting import budgets
 from tledge.errors import CheckFailed, DataError, TledgeError
 from tledge.heads import metrics
 from tledge.schema import Budgets, Comparison

@@ -12,8 +12,8 @@ import pytest
 
 import tledge
 from tledge import heads
-from tledge.commands import head_choice
-from tledge.commands.head_choice import Parts
+from tledge.commands.exporting import head_choice
+from tledge.commands.exporting.head_choice import Parts
 from tledge.schema import Dataset, Features, Head, HeadOptions, Sample
 
 CLASSES = ("left", "right")

@@ -192,7 +192,9 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder made by 'tledge train'.", metavar="RUN")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write, or the folder of a layout.")],
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8; keras writes a .keras file.")] = "int8",
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16, int8, or auto for the fastest here; keras writes a .keras file.")
+    ] = "int8",
     layout: Annotated[
         str,
         typer.Option(help="file; triton makes a model repository, onnxruntime-web a folder with a page for browsers."),
@@ -203,6 +205,12 @@ def export(
     ] = None,
     max_class_drop: Annotated[
         float | None, typer.Option(help="Fail when the recall of any class drops by more points than this.")
+    ] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(help="Fail when the file is larger: 4000000, 500K, 4M.", metavar="SIZE")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Fail when one sample takes longer here, as a median in ms.")
     ] = None,
     calibration: Annotated[
         str,
@@ -246,6 +254,8 @@ def export(
                 max_drop=max_drop,
                 max_error_ratio=max_error_ratio,
                 max_class_drop=max_class_drop,
+                max_bytes=max_bytes,
+                max_latency_ms=max_latency_ms,
                 calibration=calibration,
                 per_tensor=per_tensor,
                 reduce_range=reduce_range,

@@ -10,6 +10,7 @@ from tledge.schema import (
     BackbonesResult,
     BenchResult,
     CacheResult,
+    CandidateFigures,
     CompareResult,
     Comparison,
     DoctorResult,
@@ -122,7 +123,33 @@ def comparison(result: Comparison | ExportResult, console: Any) -> None:
             (f"recall of {each.name}", f"{each.recall_before:.4f} → {each.recall_after:.4f} ({-each.drop:+.2f} points)")
             for each in result.classes[:_WORST_CLASSES]
         ]
+    if result.p50_ms is not None:
+        rows.append(("p50 of one sample", f"{result.p50_ms:.2f} ms"))
     _table(console, (f"{result.precision} against float", ""), rows)
+    if result.candidates:
+        _candidates(result.candidates, console)
+
+
+def _candidates(candidates: tuple[CandidateFigures, ...], console: Any) -> None:
+    rows = [
+        (
+            _precision(each),
+            _size(each.bytes),
+            "" if each.p50_ms is None else f"{each.p50_ms:.2f} ms",
+            f"{each.accuracy:.4f}",
+            "none before" if each.error_ratio is None else f"{each.error_ratio:.2f}",
+            f"{-each.worst_class_drop:+.2f} ({each.worst_class})",
+            f"{each.agreement:.2%}",
+            "chosen" if each.chosen else each.reason,
+        )
+        for each in candidates
+    ]
+    titles = ("candidate", "size", "p50", "accuracy", "errors ×", "worst class, points", "agreement", "")
+    _table(console, titles, rows)
+
+
+def _precision(each: CandidateFigures) -> str:
+    return f"{each.precision}, {each.float_layers} layers float" if each.float_layers else each.precision
 
 
 def evaluate(result: EvaluateResult, console: Any) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tledge import places
-from tledge.errors import TledgeError
+from tledge.commands.sizes import in_bytes
 from tledge.features import FeatureStore
 from tledge.schema import CacheResult, CacheSpace
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def cache_info() -> CacheResult:
@@ -28,7 +25,7 @@ def cache_verify() -> CacheResult:
 
 def cache_prune(max_size: str | int) -> CacheResult:
     """Drop the least recently used feature vectors until they take at most `max_size`, bytes or like '500M', '2G'."""
-    limit = _bytes(str(max_size))
+    limit = in_bytes(max_size)
     with FeatureStore(places.cache_dir()) as store:
         dropped, dropped_bytes = store.prune(limit)
         return _document(store, dropped=dropped, dropped_bytes=dropped_bytes)
@@ -47,12 +44,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size if file.is_file() else 0
     except OSError:  # another run has just moved it
         return 0
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if not match:
-        raise TledgeError(
-            f"A size must be bytes, or a number with K, M, G or T behind it; got '{text}'.", "For example: 500M."
-        )
-    return int(float(match[1]) * _UNITS[match[2].upper()])

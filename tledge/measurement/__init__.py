@@ -1,6 +1,7 @@
 """Model → Measurement: latency, throughput, and whether it got worse."""
 
 from tledge.measurement.gate import against_baseline, against_model
+from tledge.measurement.in_turn import median_latencies_ms
 from tledge.measurement.scenarios import offline, single_stream, warm_up
 
-__all__ = ["against_baseline", "against_model", "offline", "single_stream", "warm_up"]
+__all__ = ["against_baseline", "against_model", "median_latencies_ms", "offline", "single_stream", "warm_up"]

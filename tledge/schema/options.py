@@ -14,13 +14,16 @@ class Budgets:
 
     `min_agreement` is the least share of equal decisions, `max_drop` the largest fall of accuracy in points,
     `max_error_ratio` the largest number of errors as a multiple of those of the float model, `max_class_drop` the
-    largest fall of any class's recall in points.
+    largest fall of any class's recall in points. `max_bytes` bounds the file, `max_latency_ms` the median latency of
+    one sample on this machine's provider.
     """
 
     min_agreement: float = 0.95
     max_drop: float | None = None
     max_error_ratio: float | None = None
     max_class_drop: float | None = None
+    max_bytes: int | None = None
+    max_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

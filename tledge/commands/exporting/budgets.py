@@ -23,6 +23,9 @@ def check_asked(budgets: Budgets) -> None:
     ratio = budgets.max_error_ratio
     if ratio is not None and not (math.isfinite(ratio) and ratio >= 0):
         raise TledgeError(f"The largest ratio of errors must be a number from 0 up, got {ratio}.", "Use 1.5.")
+    for name, most in (("size", budgets.max_bytes), ("latency", budgets.max_latency_ms)):
+        if most is not None and not (math.isfinite(most) and most > 0):
+            raise TledgeError(f"The largest {name} must be a number above 0, got {most:g}.")
 
 
 def require_tested(count: int) -> None:
@@ -66,7 +69,7 @@ def error_change(before: int, after: int) -> ErrorChange:
 
 def check(found: Comparison, budgets: Budgets) -> None:
     """Raise CheckFailed, which carries `found`, unless all `budgets` are kept."""
-    failed = _unmet(found, budgets)
+    failed = unmet(found, budgets)
     if failed:
         raise CheckFailed(
             f"{'. '.join(failed)}. No file was written.",
@@ -75,7 +78,22 @@ def check(found: Comparison, budgets: Budgets) -> None:
         )
 
 
-def _unmet(found: Comparison, budgets: Budgets) -> list[str]:
+def unmet(found: Comparison, budgets: Budgets) -> list[str]:
+    """Return what to say of each of `budgets` that is not kept, the cost of the file last."""
+    return _inaccuracies(found, budgets) + _costs(found, budgets)
+
+
+def _costs(found: Comparison, budgets: Budgets) -> list[str]:
+    said = []
+    if budgets.max_bytes is not None and found.bytes > budgets.max_bytes:
+        said.append(f"The file may have {budgets.max_bytes:,} bytes at most (--max-bytes), it has {found.bytes:,}")
+    most, p50 = budgets.max_latency_ms, found.p50_ms
+    if most is not None and p50 is not None and p50 > most:
+        said.append(f"One sample may take {most:g} ms at most (--max-latency-ms), the median here is {p50:.2f}")
+    return said
+
+
+def _inaccuracies(found: Comparison, budgets: Budgets) -> list[str]:
     parity, accuracy, errors = found.parity, found.accuracy, found.errors
     said = []
     if not parity.passed:
