@@ -159,7 +159,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, photos: Path, lite0: Backbone) -> Path:
-    """The run folder of the default backbone trained on `photos`. Not to be changed."""
+    """The run folder of the default backbone trained on `photos`. Not to be changed, but for exports in its report."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     tledge.train(photos, folder)
     return folder

@@ -120,13 +120,16 @@ def comparison(result: Comparison | ExportResult, console: Any) -> None:
     ]
     if isinstance(result, Comparison):
         rows += [
-            (f"recall of {each.name}", f"{each.recall_before:.4f} → {each.recall_after:.4f} ({-each.drop:+.2f} points)")
+            (
+                f"recall of {each.name}",
+                f"{each.recall_before:.4f} → {each.recall_after:.4f} ({0 - each.drop:+.2f} points)",
+            )
             for each in result.classes[:_WORST_CLASSES]
         ]
     if result.p50_ms is not None:
         rows.append(("p50 of one sample", f"{result.p50_ms:.2f} ms"))
     _table(console, (f"{result.precision} against float", ""), rows)
-    if result.candidates:
+    if len(result.candidates) > 1:
         _candidates(result.candidates, console)
 
 
@@ -138,7 +141,7 @@ def _candidates(candidates: tuple[CandidateFigures, ...], console: Any) -> None:
             "" if each.p50_ms is None else f"{each.p50_ms:.2f} ms",
             f"{each.accuracy:.4f}",
             "none before" if each.error_ratio is None else f"{each.error_ratio:.2f}",
-            f"{-each.worst_class_drop:+.2f} ({each.worst_class})",
+            f"{0 - each.worst_class_drop:+.2f} ({each.worst_class})",
             f"{each.agreement:.2%}",
             "chosen" if each.chosen else each.reason,
         )

@@ -9,7 +9,7 @@ from typing import get_args
 from tledge import engine, places
 from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock, Note, Progress
-from tledge.commands.exporting import auto, budgets, candidate
+from tledge.commands.exporting import auto, budgets, candidate, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import AUTO, Original, Steps, reload
 from tledge.commands.sizes import in_bytes
@@ -79,7 +79,9 @@ def export(
     budgets.check(made.comparison, limits)
     with clock.stage("write", "Writing the model"):
         written = layouts.write(out, layout, name, made.content, force=force)
-    return _document(made, str(written), str(out), layout, clock.seconds())
+    result = _document(made, str(written), str(out), layout, clock.seconds())
+    table.into_report(folder / run_folder.REPORT, precision, result, clock.note)
+    return result
 
 
 def _asked(precision: str, steps: Steps, original: Original, quantizing: QuantizeOptions) -> Candidate:
@@ -112,7 +114,8 @@ def _document(made: Candidate, model: str, out: str, layout: str, seconds: dict[
         head_choice=made.head_choice,
         quantization=made.quantization,
         p50_ms=found.p50_ms,
-        candidates=found.candidates,
+        candidates=found.candidates or (table.row(made.precision, found, chosen=True),),
+        created=pipeline.now(),
     )
 
 

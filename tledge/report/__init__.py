@@ -1,5 +1,6 @@
-"""A run as one self-contained HTML page: `render` makes it, `write` puts it in a file."""
+"""A run as one self-contained HTML page: `render` makes it, `write` puts it in a file, `add_export` adds to it."""
 
+from tledge.report.exports import add as add_export
 from tledge.report.page import render, write
 
-__all__ = ["render", "write"]
+__all__ = ["add_export", "render", "write"]

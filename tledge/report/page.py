@@ -23,7 +23,7 @@ def render(data: ReportData) -> str:
     outside (class names, paths, warnings) is shown as text; bytes of a file name that are not UTF-8 appear as `\\xNN`.
     Raises MissingExtra when jinja2 or pygal is not installed.
     """
-    page = _environment().get_template("page.html.j2").render(_contents(data))
+    page = environment().get_template("page.html.j2").render(_contents(data))
     return words.printable(page)
 
 
@@ -38,7 +38,8 @@ def write(data: ReportData, path: str | Path) -> None:
         ) from error
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return where the templates are, with the filters they use. Raises MissingExtra when jinja2 is not installed."""
     try:
         import jinja2
     except ImportError as error:

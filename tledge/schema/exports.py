@@ -136,7 +136,8 @@ class Comparison:
 class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
 
-    `accuracy`, `errors`, `classes`, `parity`, `p50_ms` and `candidates` as in Comparison.
+    `accuracy`, `errors`, `classes`, `parity` and `p50_ms` as in Comparison. `candidates` are all that were tried, the
+    model itself among them.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
     `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
@@ -167,3 +168,4 @@ class ExportResult:
     quantization: Quantization | None = None
     p50_ms: float | None = None
     candidates: tuple[CandidateFigures, ...] = ()
+    created: str = ""

@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tledge import measurement
-from tledge.commands.exporting import budgets, candidate
+from tledge.commands.exporting import budgets, candidate, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.errors import CheckFailed
 from tledge.runtime import Predictor
 from tledge.schema import Budgets, CandidateFigures, QuantizeOptions
 
-_SECONDS = 3.0  # for the latency of each candidate
+SECONDS = 3.0  # for the latency of each candidate
 # Threads that spin after a run, waiting for the next, would take the cores from the other candidates.
 _TUNE = {"session.force_spinning_stop": "1"}
 
@@ -31,19 +31,31 @@ def choose(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Can
     if steps.provider != "cpu" or not any(_fits(each, steps.limits) for each in made):
         made.insert(1, candidate.fp16(steps, original))
     made = with_latencies(made, steps)
-    fitting = [each for each in made if not budgets.unmet(each.comparison, steps.limits)]
-    chosen = min(fitting, key=_p50_ms, default=None)
-    table = tuple(_row(each, each is chosen, _why_not(each, made, steps.limits)) for each in made)
+    chosen = fastest(made, steps.limits)
+    tried = rows(made, chosen, steps.limits)
     if chosen is None:
-        raise _none_fits(made, table, steps.limits)
+        raise _none_fits(made, tried, steps.limits)
     _tell_slow(made, steps)
-    return replace(chosen, comparison=replace(chosen.comparison, candidates=table))
+    return replace(chosen, comparison=replace(chosen.comparison, candidates=tried))
+
+
+def fastest(made: Sequence[Candidate], limits: Budgets) -> Candidate | None:
+    """Return the candidate of the least latency among those that keep `limits`, None when none does."""
+    fitting = [each for each in made if not budgets.breaches(each.comparison, limits)]
+    return min(fitting, key=_p50_ms, default=None)
+
+
+def rows(made: Sequence[Candidate], chosen: Candidate | None, limits: Budgets) -> tuple[CandidateFigures, ...]:
+    """Return the table of all candidates, which says of each why it was not `chosen`."""
+    return tuple(
+        table.row(each.precision, each.comparison, each is chosen, _why_not(each, chosen, limits)) for each in made
+    )
 
 
 def with_latencies(made: Sequence[Candidate], steps: Steps) -> list[Candidate]:
     """Return `made` with the median latency of each on this machine's provider."""
     with steps.clock.stage("measure", "Measuring latencies"), TemporaryDirectory(prefix="tledge-") as place:
-        found = measurement.median_latencies_ms([_opened(each, Path(place), steps) for each in made], _SECONDS)
+        found = measurement.median_latencies_ms([_opened(each, Path(place), steps) for each in made], SECONDS)
     return [
         replace(each, comparison=replace(each.comparison, p50_ms=p50)) for each, p50 in zip(made, found, strict=True)
     ]
@@ -56,19 +68,18 @@ def _opened(each: Candidate, place: Path, steps: Steps) -> Predictor:
 
 
 def _fits(each: Candidate, limits: Budgets) -> bool:
-    return not budgets.unmet(each.comparison, replace(limits, max_latency_ms=None))
+    return not budgets.breaches(each.comparison, replace(limits, max_latency_ms=None))
 
 
 def _p50_ms(each: Candidate) -> float:
     return each.comparison.p50_ms or 0.0
 
 
-def _why_not(each: Candidate, made: Sequence[Candidate], limits: Budgets) -> str:
-    failed = budgets.unmet(each.comparison, limits)
+def _why_not(each: Candidate, chosen: Candidate | None, limits: Budgets) -> str:
+    failed = budgets.breaches(each.comparison, limits)
     if failed:
-        return ". ".join(failed)
-    faster = min((other for other in made if not budgets.unmet(other.comparison, limits)), key=_p50_ms)
-    return "" if faster is each else f"Slower than {faster.precision}"
+        return f"breaks {', '.join(breach.option for breach in failed)}"
+    return "" if chosen in (None, each) else f"slower than {chosen.precision}"
 
 
 def _tell_slow(made: Sequence[Candidate], steps: Steps) -> None:
@@ -78,31 +89,11 @@ def _tell_slow(made: Sequence[Candidate], steps: Steps) -> None:
         steps.clock.note(f"int8 is slower than fp32 on this machine's {steps.provider}: {figures} for one sample.")
 
 
-def _none_fits(made: Sequence[Candidate], table: tuple[CandidateFigures, ...], limits: Budgets) -> CheckFailed:
-    nearest = min(made, key=lambda each: len(budgets.unmet(each.comparison, limits)))
-    said = ". ".join(budgets.unmet(nearest.comparison, limits))
+def _none_fits(made: Sequence[Candidate], tried: tuple[CandidateFigures, ...], limits: Budgets) -> CheckFailed:
+    nearest = min(made, key=lambda each: (len(budgets.breaches(each.comparison, limits)), each.comparison.bytes))
+    said = budgets.in_words(budgets.breaches(nearest.comparison, limits))
     return CheckFailed(
         f"No precision keeps every budget. The nearest is {nearest.precision}: {said}. No file was written.",
         "Allow more, train on more pictures, or use a smaller backbone.",
-        replace(nearest.comparison, candidates=table),
-    )
-
-
-def _row(each: Candidate, chosen: bool, reason: str) -> CandidateFigures:
-    found = each.comparison
-    worst = found.classes[0] if found.classes else None
-    return CandidateFigures(
-        precision=each.precision,
-        float_layers=0,
-        bytes=found.bytes,
-        p50_ms=found.p50_ms,
-        accuracy=found.accuracy.after,
-        drop=100 * (found.accuracy.before - found.accuracy.after),
-        errors=found.errors.after,
-        error_ratio=found.errors.ratio,
-        worst_class=worst.name if worst else "",
-        worst_class_drop=worst.drop if worst else 0.0,
-        agreement=found.parity.agreement,
-        chosen=chosen,
-        reason=reason,
+        replace(nearest.comparison, candidates=tried),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,61 +69,88 @@ def error_change(before: int, after: int) -> ErrorChange:
     return ErrorChange(before, after, None if after else 1.0)
 
 
+class Breach(NamedTuple):
+    """A budget that is not kept: the option that asked for it, and what to say."""
+
+    option: str
+    words: str
+
+
 def check(found: Comparison, budgets: Budgets) -> None:
     """Raise CheckFailed, which carries `found`, unless all `budgets` are kept."""
-    failed = unmet(found, budgets)
+    failed = breaches(found, budgets)
     if failed:
         raise CheckFailed(
-            f"{'. '.join(failed)}. No file was written.",
+            f"{in_words(failed)}. No file was written.",
             "Use '--precision fp32', train on more pictures, or allow more.",
             found,
         )
 
 
-def unmet(found: Comparison, budgets: Budgets) -> list[str]:
-    """Return what to say of each of `budgets` that is not kept, the cost of the file last."""
-    return _inaccuracies(found, budgets) + _costs(found, budgets)
+def breaches(found: Comparison, budgets: Budgets) -> list[Breach]:
+    """Return which of `budgets` are not kept, those on the file's cost last."""
+    tests = (_agreement, _drop, _error_ratio, _class_drop, _bytes, _latency)
+    return [breach for test in tests for breach in test(found, budgets)]
 
 
-def _costs(found: Comparison, budgets: Budgets) -> list[str]:
-    said = []
-    if budgets.max_bytes is not None and found.bytes > budgets.max_bytes:
-        said.append(f"The file may have {budgets.max_bytes:,} bytes at most (--max-bytes), it has {found.bytes:,}")
-    most, p50 = budgets.max_latency_ms, found.p50_ms
-    if most is not None and p50 is not None and p50 > most:
-        said.append(f"One sample may take {most:g} ms at most (--max-latency-ms), the median here is {p50:.2f}")
-    return said
+def in_words(failed: Sequence[Breach]) -> str:
+    """Say all of them, without a full stop."""
+    return ". ".join(each.words for each in failed)
 
 
-def _inaccuracies(found: Comparison, budgets: Budgets) -> list[str]:
-    parity, accuracy, errors = found.parity, found.accuracy, found.errors
-    said = []
+def _agreement(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, parity = "--min-agreement", found.parity
     if not parity.passed:
-        said.append(
+        yield Breach(
+            option,
             f"The exported model must agree with the float model on {budgets.min_agreement:.1%} of the test samples "
-            f"(--min-agreement), it agrees on {parity.agreement:.1%} of {parity.samples}"
+            f"({option}), it agrees on {parity.agreement:.1%} of {parity.samples}",
         )
+
+
+def _drop(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, accuracy = "--max-drop", found.accuracy
     drop = 100 * (accuracy.before - accuracy.after)
     if budgets.max_drop is not None and drop > budgets.max_drop + _ROUNDING:
-        said.append(
-            f"Accuracy may drop by {budgets.max_drop:g} points at most (--max-drop), it drops by {drop:.2f} "
-            f"({accuracy.before:.4f} → {accuracy.after:.4f})"
+        yield Breach(
+            option,
+            f"Accuracy may drop by {budgets.max_drop:g} points at most ({option}), it drops by {drop:.2f} "
+            f"({accuracy.before:.4f} → {accuracy.after:.4f})",
         )
+
+
+def _error_ratio(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, errors, most = "--max-error-ratio", found.errors, budgets.max_error_ratio
     # Without errors before, no multiple of them allows one.
-    if budgets.max_error_ratio is not None and errors.after > budgets.max_error_ratio * errors.before + _ROUNDING:
-        said.append(
-            f"Errors may become {budgets.max_error_ratio:g} times as many at most (--max-error-ratio), they become "
-            f"{times(errors)} ({errors.before} → {errors.after})"
+    if most is not None and errors.after > most * errors.before + _ROUNDING:
+        yield Breach(
+            option,
+            f"Errors may become {most:g} times as many at most ({option}), they become {times(errors)} "
+            f"({errors.before} → {errors.after})",
         )
-    if budgets.max_class_drop is not None and found.classes:
-        worst = found.classes[0]
-        if worst.drop > budgets.max_class_drop + _ROUNDING:
-            said.append(
-                f"The recall of a class may drop by {budgets.max_class_drop:g} points at most (--max-class-drop), "
-                f"that of '{worst.name}' drops by {worst.drop:.2f} ({worst.recall_before:.4f} → "
-                f"{worst.recall_after:.4f})"
-            )
-    return said
+
+
+def _class_drop(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, most = "--max-class-drop", budgets.max_class_drop
+    worst = found.classes[0] if found.classes else None
+    if most is not None and worst and worst.drop > most + _ROUNDING:
+        yield Breach(
+            option,
+            f"The recall of a class may drop by {most:g} points at most ({option}), that of '{worst.name}' drops by "
+            f"{worst.drop:.2f} ({worst.recall_before:.4f} → {worst.recall_after:.4f})",
+        )
+
+
+def _bytes(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, most = "--max-bytes", budgets.max_bytes
+    if most is not None and found.bytes > most:
+        yield Breach(option, f"The file may have {most:,} bytes at most ({option}), it has {found.bytes:,}")
+
+
+def _latency(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
+    option, most, p50 = "--max-latency-ms", budgets.max_latency_ms, found.p50_ms
+    if most is not None and p50 is not None and p50 > most:
+        yield Breach(option, f"One sample may take {most:g} ms at most ({option}), the median here is {p50:.2f}")
 
 
 def times(errors: ErrorChange) -> str:
