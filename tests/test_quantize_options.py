@@ -75,11 +75,15 @@ def test_auto_keeps_the_method_whose_features_err_least_on_other_pictures(backbo
     assert {each.method for each in errors} == set(METHODS)
     assert [each.error for each in errors] == sorted(each.error for each in errors)
     seen, others = calibration_pictures.part(samples)
-    made = {method: quantize(backbone, seen, tmp_path, method) for method in METHODS}
-    assert best == made[errors[0].method]
+    made = {
+        (method, equalised): quantize(backbone, seen, tmp_path, method, equalised=equalised)
+        for method in METHODS
+        for equalised in (False, True)
+    }
+    assert best == made[errors[0].method, errors[0].equalised] and len(errors) == len(made)
     exact = features(backbone, others)
     for each in errors:
-        assert each.error == pytest.approx(error(features(made[each.method], others), exact), rel=1e-6)
+        assert each.error == pytest.approx(error(features(made[each.method, each.equalised], others), exact), rel=1e-6)
 
 
 def test_pictures_to_judge_by_gave_no_ranges() -> None:
@@ -109,12 +113,14 @@ def test_only_an_x86_without_vnni_saturates(processor, sets, saturates, monkeypa
 
 def test_an_export_says_how_it_was_quantized(run: Path, tmp_path: Path) -> None:
     plain = tledge.export(run, tmp_path / "plain.onnx", min_agreement=0).quantization
-    assert plain is not None and (plain.calibration, plain.per_channel, plain.errors) == ("minmax", True, ())
+    assert plain is not None and (plain.calibration, plain.per_channel) == ("minmax", True)
+    assert [each.method for each in plain.errors] == ["minmax", "minmax"]
+    assert plain.errors[0].equalised == plain.equalised != plain.errors[1].equalised
     assert plain.reduce_range == machine.saturates_int8()
     asked = SimpleNamespace(calibration="auto", per_tensor=True, reduce_range=True)
     found = tledge.export(run, tmp_path / "auto.onnx", min_agreement=0, **vars(asked)).quantization
     assert found is not None and (found.per_channel, found.reduce_range) == (False, True)
-    assert found.calibration == found.errors[0].method and len(found.errors) == len(METHODS)
+    assert found.calibration == found.errors[0].method and len(found.errors) == 2 * len(METHODS)
     assert tledge.verify(tmp_path / "auto.onnx").passed
 
 

@@ -90,7 +90,10 @@ def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model, where it is, and what to type next."""
     comparison(result, console)
     if result.quantization and result.quantization.errors:
-        rows = [(each.method, f"{each.error:.3g}") for each in result.quantization.errors]
+        rows = [
+            (each.method + (", equalised" if each.equalised else ""), f"{each.error:.3g}")
+            for each in result.quantization.errors
+        ]
         _table(console, ("calibration", "relative squared error of features"), rows)
     choice = result.head_choice
     if choice and choice.samples:

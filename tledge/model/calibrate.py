@@ -6,7 +6,7 @@ next. Memory is that of one batch, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -56,6 +56,24 @@ def calibrate(
     return Calibration(observations, {name: total / count for name, total in zip(means, sums, strict=True)})
 
 
+def channel_reaches(
+    model: Any, names: Sequence[str], batches: Iterable[dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the largest absolute value of each channel of the activations `names` [N, channels, …] over `batches`.
+
+    Float64 [channels] by name.
+    """
+    outputs = [f"{name}/reach" for name in names]
+    session = engine.open_session(
+        _reducing(model, names, outputs, "Abs", "GlobalMaxPool"), provider="cpu", name="The backbone"
+    )
+    found: list[np.ndarray] = []
+    for feed in batches:
+        rows = [each.max(axis=0).ravel().astype(np.float64) for each in session.run(outputs, feed)]
+        found = [np.maximum(*pair) for pair in zip(found, rows, strict=True)] if found else rows
+    return dict(zip(names, found, strict=True))
+
+
 def choose_ranges(model: Any, op_types: Collection[str], seen: dict[str, Observation], method: str) -> dict[str, Range]:
     """Return the range of every tensor in `seen`, and of what is only clipped: that of what comes out.
 
@@ -96,17 +114,33 @@ def _clipped(model: Any, op_types: Collection[str]) -> dict[str, str]:
 def _probe(model: Any, names: list[str], means: list[str]) -> bytes:
     """Return `model` with the tensors `names` and the means of `means` among its outputs."""
     import onnx
+
+    # The mean over a picture's plane in the graph keeps what leaves it small.
+    probe = onnx.ModelProto.FromString(_reducing(model, means, [f"{name}/mean" for name in means], "GlobalAveragePool"))
+    known = {each.name for each in probe.graph.output}
+    _reveal(probe, [name for name in names if name not in known])
+    return probe.SerializeToString()
+
+
+def _reducing(model: Any, names: Sequence[str], outputs: Sequence[str], *operators: str) -> bytes:
+    """Return `model` with more `outputs`: the tensors `names` after one of the `operators` after the other."""
+    import onnx
     from onnx import helper
 
     probe = onnx.ModelProto.FromString(model.SerializeToString())
-    for name in means:
-        # The mean over a picture's plane in the graph keeps what leaves it small.
-        probe.graph.node.append(helper.make_node("GlobalAveragePool", [name], [f"{name}/mean"]))
-    known = {each.name for each in probe.graph.output}
-    for name in (*names, *(f"{name}/mean" for name in means)):
-        if name not in known:
-            probe.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    for name, output in zip(names, outputs, strict=True):
+        steps = [name, *(f"{output}/{operator}" for operator in operators[:-1]), output]
+        for operator, given, made in zip(operators, steps, steps[1:], strict=False):
+            probe.graph.node.append(helper.make_node(operator, [given], [made]))
+    _reveal(probe, outputs)
     return probe.SerializeToString()
+
+
+def _reveal(model: Any, names: Iterable[str]) -> None:
+    from onnx import TensorProto, helper
+
+    for name in names:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
 
 
 def _add(name: str, seen: Observation, x: np.ndarray) -> None:

@@ -22,13 +22,13 @@ import numpy as np
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
-from tledge.model import bias_correction, calibration_pictures, pixel_input
-from tledge.model.calibrate import calibrate, choose_ranges
+from tledge.model import bias_correction, calibration_pictures, equalisation, pixel_input
+from tledge.model.calibrate import Calibration, calibrate, channel_reaches, choose_ranges
 from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 4
+_REVISION = 5
 # Clip and Relu vanish into the range of what feeds them. Averages stay float: an 8-bit mean of 8-bit values would throw
 # away what averaging gains.
 _QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "Concat"]
@@ -54,58 +54,76 @@ def quantize(
     cache_dir: Path,
     method: str = "minmax",
     rounding: Rounding = _DEFAULT,
+    *,
+    equalised: bool = False,
 ) -> Backbone:
     """Return `backbone` in int8, calibrated on up to 128 of the training `samples`, spread evenly over their digests.
 
     `method` is how the range of an activation follows from what it was seen to take on: minmax, entropy, percentile or
-    mse (`thresholds.py`).
+    mse (`thresholds.py`). With `equalised`, channels are scaled first so that they use more of that range
+    (`equalisation.py`).
     The graph is kept in `cache_dir`/backbones under the digests of the float graph and of the pictures; a kept file
     that was damaged is made again. Files that cannot be decoded are passed over; raises DataError when none can,
     MissingExtra without onnx, OutputError when there is no room.
     """
-    return _kept(backbone, calibration_pictures.choose(samples), cache_dir, (method,), rounding)[method]
+    chosen, recipe = calibration_pictures.choose(samples), _Recipe(method, equalised)
+    return _kept(backbone, chosen, cache_dir, (recipe,), rounding)[recipe]
 
 
 def quantize_best(
-    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, rounding: Rounding = _DEFAULT
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    cache_dir: Path,
+    rounding: Rounding = _DEFAULT,
+    methods: Sequence[str] = tuple(METHODS),
 ) -> tuple[Backbone, tuple[CalibrationError, ...]]:
-    """Return `backbone` in int8 by the method whose features err least, and the errors of all, the least first.
+    """Return `backbone` in int8 by that of `methods`, equalised or not, whose features err least, and all errors.
 
-    They are measured on up to 32 of the training `samples` that are not among the up to 128 that the ranges come from;
-    where all are equal, on that one. Keeps and raises what `quantize` does.
+    The errors stand the least first. They are measured on up to 32 of the training `samples` that are not among the up
+    to 128 that the ranges come from; where all are equal, on that one. Keeps and raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
-    candidates = _kept(backbone, seen, cache_dir, tuple(METHODS), rounding)
+    ways = (False, True) if equalisation.groups(_onnx().load(backbone.path)) else (False,)
+    recipes = [_Recipe(method, equalised) for equalised in ways for method in methods]
+    candidates = _kept(backbone, seen, cache_dir, recipes, rounding)
     exact = _features(backbone, others)
     scale = max(float(np.square(exact).sum()), np.finfo(np.float64).tiny)
-    errors = [
-        CalibrationError(method, float(np.square(_features(each, others) - exact).sum()) / scale)
-        for method, each in candidates.items()
-    ]
-    errors.sort(key=lambda each: each.error)  # of equally good ones the first, minmax before the others
-    return candidates[errors[0].method], tuple(errors)
+    errors = {
+        recipe: float(np.square(_features(each, others) - exact).sum()) / scale for recipe, each in candidates.items()
+    }
+    ordered = sorted(errors, key=errors.__getitem__)  # of equally good ones the first, the plainer one
+    said = tuple(CalibrationError(each.method, errors[each], each.equalised) for each in ordered)
+    return candidates[ordered[0]], said
+
+
+class _Recipe(NamedTuple):
+    """What decides over an int8 graph beside its rounding."""
+
+    method: str
+    equalised: bool
 
 
 def _kept(
-    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, methods: Sequence[str], rounding: Rounding
-) -> dict[str, Backbone]:
-    """Return the int8 graph of each method; those that are not kept yet are made from one calibration."""
+    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, recipes: Sequence[_Recipe], rounding: Rounding
+) -> dict[_Recipe, Backbone]:
+    """Return the int8 graph of each recipe; those that are not kept yet share their calibrations."""
     folder = cache_dir / "backbones"
-    stems = {method: f"{backbone.name}-int8-{_key(backbone, samples, method, rounding)}" for method in methods}
-    found = {method: kept_files.find(folder, stem) for method, stem in stems.items()}
-    missing = [method for method, kept in found.items() if kept is None]
-    for method, content in _quantized(backbone, samples, missing, rounding):
-        found[method] = kept_files.keep(folder, stems[method], content)
+    stems = {each: f"{backbone.name}-int8-{_key(backbone, samples, each, rounding)}" for each in recipes}
+    found = {each: kept_files.find(folder, stem) for each, stem in stems.items()}
+    missing = [each for each, kept in found.items() if kept is None]
+    for recipe, content in _quantized(backbone, samples, missing, rounding):
+        found[recipe] = kept_files.keep(folder, stems[recipe], content)
     return {
-        method: replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
-        for method, kept in found.items()
+        each: replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
+        for each, kept in found.items()
         if kept
     }
 
 
-def _key(backbone: Backbone, samples: Sequence[Sample], method: str, rounding: Rounding) -> str:
+def _key(backbone: Backbone, samples: Sequence[Sample], recipe: _Recipe, rounding: Rounding) -> str:
     spec, digests = backbone.preprocess, [sample.digest for sample in samples]
-    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, method, rounding._asdict()]
+    choices = recipe._asdict() | rounding._asdict()
+    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, choices]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
@@ -116,30 +134,53 @@ def _features(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
 
 
 def _quantized(
-    backbone: Backbone, samples: Sequence[Sample], methods: Sequence[str], rounding: Rounding
-) -> Iterator[tuple[str, bytes]]:
-    if not methods:
+    backbone: Backbone, samples: Sequence[Sample], recipes: Sequence[_Recipe], rounding: Rounding
+) -> Iterator[tuple[_Recipe, bytes]]:
+    if not recipes:
         return
+    onnx = _onnx()
+    exact = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
+    for equalised in dict.fromkeys(each.equalised for each in recipes):
+        if equalised:
+            _equalise(exact, backbone, samples)
+        batches = calibration_pictures.batches(samples, backbone)
+        seen = calibrate(exact, _QUANTIZED_OPS, bias_correction.inputs(exact), batches)
+        for recipe in recipes:
+            if recipe.equalised == equalised:
+                yield recipe, _in_int8(exact, seen, backbone, recipe.method, rounding)
+
+
+def _onnx() -> Any:
     engine.check("cpu")  # must be the first to load onnxruntime, with its settings
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra("onnx", "train") from error
+    return onnx
 
-    exact = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
-    batches = calibration_pictures.batches(samples, backbone)
-    seen = calibrate(exact, _QUANTIZED_OPS, bias_correction.inputs(exact), batches)
-    for method in methods:
-        model = onnx.ModelProto.FromString(exact.SerializeToString())
-        ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
-        bias_correction.correct_biases(model, seen.means, **rounding._asdict())
-        pixels = pixel_input.overrides(model, backbone.preprocess)
-        with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
-            quantized = _rounded(model, ranges, pixels, rounding)
-        if pixels:
-            pixel_input.use_pixels(quantized)
-        onnx.checker.check_model(quantized)
-        yield method, quantized.SerializeToString(deterministic=True)
+
+def _equalise(model: Any, backbone: Backbone, samples: Sequence[Sample]) -> None:
+    found = equalisation.groups(model)
+    if found:
+        names = [name for group in found for name in group.tensors]
+        equalisation.equalise(
+            model, found, channel_reaches(model, names, calibration_pictures.batches(samples, backbone))
+        )
+
+
+def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, method: str, rounding: Rounding) -> bytes:
+    import onnx
+
+    model = onnx.ModelProto.FromString(exact.SerializeToString())
+    ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
+    bias_correction.correct_biases(model, seen.means, **rounding._asdict())
+    pixels = pixel_input.overrides(model, backbone.preprocess)
+    with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
+        quantized = _rounded(model, ranges, pixels, rounding)
+    if pixels:
+        pixel_input.use_pixels(quantized)
+    onnx.checker.check_model(quantized)
+    return quantized.SerializeToString(deterministic=True)
 
 
 def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any], rounding: Rounding) -> Any:

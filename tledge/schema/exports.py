@@ -55,23 +55,29 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationError:
-    """How far int8 features are from float ones: Σ (int8 - float)² / Σ float² over pictures that gave no ranges."""
+    """How far int8 features are from float ones: Σ (int8 - float)² / Σ float² over pictures that gave no ranges.
+
+    `equalised`: with the channels of activations scaled to use more of their range.
+    """
 
     method: str
     error: float
+    equalised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
-    `reduce_range`: weights of seven bits. `errors` are those of every method, the least first, where auto compared.
+    `reduce_range`: weights of seven bits. `equalised` as in CalibrationError. `errors` are those of all that was
+    compared, the least first.
     """
 
     calibration: str
     per_channel: bool
     reduce_range: bool
     errors: tuple[CalibrationError, ...] = ()
+    equalised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError
+from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
     Budgets,
-    CalibrationError,
     Dataset,
     Features,
     Head,
@@ -54,14 +54,11 @@ class Steps:
         cache, train = places.cache_dir(), self.dataset.train
         reduce_range = machine.saturates_int8() if asked.reduce_range is None else asked.reduce_range
         rounding = model.Rounding(not asked.per_tensor, reduce_range)
-        errors: tuple[CalibrationError, ...] = ()
+        methods = tuple(METHODS) if asked.calibration == AUTO else (asked.calibration,)
         with self.clock.stage("quantize", "Quantizing the backbone"):
-            if asked.calibration == AUTO:
-                chosen, errors = model.quantize_best(backbone, train, cache, rounding)
-            else:
-                chosen = model.quantize(backbone, train, cache, asked.calibration, rounding)
-        method = errors[0].method if errors else asked.calibration
-        return chosen, Quantization(method, rounding.per_channel, rounding.reduce_range, errors)
+            chosen, errors = model.quantize_best(backbone, train, cache, rounding, methods)
+        best = errors[0]
+        return chosen, Quantization(best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised)
 
     def fit_again(self, original: Original, chosen: Backbone) -> tuple[Features, Head, HeadChoice | None]:
         """Return the features of the int8 backbone, and the better of the run's head and that fitted to both features.
