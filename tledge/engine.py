@@ -28,6 +28,10 @@ _PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 PROVIDERS = (*_PROVIDERS, "auto")
+# Session config entries for `tune`, by what a box is for. onnxruntime's own are best where requests follow one another;
+# its threads spin for longer than a pause, though, and take a whole core in it. With at most 1 ms of that, latency back
+# to back stays (benchmarks/presets.py). onnxruntime before 1.26 does not know the entry, and does as it always did.
+PRESETS: dict[str, dict[str, str]] = {"busy": {}, "small": {"session.intra_op.allow_spinning": "0"}}
 _LOG = logging.getLogger("tledge")
 _FATAL = 4
 
@@ -114,8 +118,8 @@ def _asked(provider: str, ort: Any) -> tuple[str, tuple[str, ...]]:
         raise EngineError(f"There is no provider called '{wanted}'.", did_you_mean(wanted, PROVIDERS))
     behind = [placement.short(name) for name in _PROVIDERS[wanted][1:]]
     if allowed != [name for name in behind if name in allowed]:
-        may = f"{', '.join(behind)}, in that order" if behind else "nowhere else: it runs all nodes"
-        raise EngineError(f"'{provider}' is no provider: what {wanted} cannot run may go to {may}.", "See --help.")
+        may = f"what {wanted} cannot run may go to {', '.join(behind)}, in that order" if behind else "the cpu runs all"
+        raise EngineError(f"'{provider}' is no provider: {may}.", f"Use '--provider {wanted}'.")
     if _PROVIDERS[wanted][0] not in available:
         raise _not_active(wanted, ort)
     if wanted != "cpu":
