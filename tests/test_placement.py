@@ -176,6 +176,21 @@ def test_onnxruntimes_own_record_names_the_nodes_of_the_graph(int8_model: Path) 
     assert engine.nodes_elsewhere(session, content) == ()
 
 
+def test_a_provider_that_takes_nothing_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """onnxruntime's wheel for CPUs has a second provider, for services in a network, which no graph of ours uses."""
+    other = "AzureExecutionProvider"
+    if other not in onnxruntime.get_available_providers():
+        pytest.skip("this build of onnxruntime has no second provider")
+    monkeypatch.setitem(engine._PROVIDERS, "cuda", (other, "CPUExecutionProvider"))
+    path = make_backbone(tmp_path).path
+    with pytest.raises(EngineError, match=r"10 of its 10 nodes elsewhere than on cuda: transpose \(Transpose\) on cpu"):
+        engine.open_session(path, provider="cuda")
+    session = engine.open_session(path, provider="auto")
+    assert session.get_providers()[0] == other and "10 of its 10 nodes" in caplog.text
+
+
 # ── Sessions on a GPU that is simulated ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -27,7 +27,8 @@ def saturates_int8() -> bool:
 def gpus() -> str:
     """Return what the system calls its NVIDIA GPUs, or the Jetson that holds one; empty where it names none."""
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    models = [line.partition(":")[2].strip() for card in cards for line in _read(card).splitlines() if "Model" in line]
+    lines = [line for card in cards for line in _read(card).splitlines() if line.startswith("Model:")]
+    models = [line.removeprefix("Model:").strip() for line in lines]
     return ", ".join(models) or _read("/proc/device-tree/model").rstrip("\0")
 
 

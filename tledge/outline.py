@@ -53,7 +53,7 @@ def read(model: bytes) -> Outline:
         return Outline()
     known = {name for name, _ in constants}
     half = any(kind == _FLOAT16 for _, kind in constants)
-    quantized = any(node.operator == "QuantizeLinear" for node in nodes)
+    quantized = any(node.operator in ("QuantizeLinear", "DequantizeLinear") for node in nodes)
     precision: Precision = "int8" if quantized else "fp16" if half else "fp32"
     return Outline(nodes, tuple(name for name in inputs if name not in known), precision)
 
