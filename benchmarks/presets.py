@@ -1,11 +1,12 @@
-"""Claim: on a box that is asked now and then, the preset `small` takes half of the processor time at most, per request.
+"""Claim: the preset `small` takes half of the processor time per request at most, and is as fast beside other work.
 
     python -m benchmarks.presets [--json]
 
-onnxruntime's threads spin when they have nothing to do. Back to back that is fast; between requests it is a core that
-heats the box. Each setting runs in fresh processes, turn by turn: an int8 model, one thread a core, first back to back,
-then with pauses of 50 ms. Latency back to back must stay; with pauses it grows, as the cores sleep, which is stated.
-The other settings are those that guides recommend; what they came to is stated too, and why none of them is a preset.
+onnxruntime's threads spin when they have nothing to do. On a box of its own, back to back, that is fast; between
+requests it is a core that heats the box, and beside other work a core that is missing. `small` ends it. Each setting
+runs in fresh processes, turn by turn: an int8 model, one thread a core; back to back, then with pauses of 50 ms, then
+beside a busy process on every core. What `small` costs back to back on a box of its own is stated, and what other
+settings came to that guides recommend: those that did not help here are no presets.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from benchmarks import datasets, measure, processes, script
 from tledge.engine import PRESETS
 
-CPU_BAR, LATENCY_BAR = 0.5, 1.05
+CPU_BAR, LATENCY_BAR = 0.5, 1.0
 ROUNDS = 5
 PICTURES = 20  # of each class: what a model costs does not depend on how good it is
 DEFAULT, SMALL = "onnxruntime's own", "small"
@@ -85,8 +86,8 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         found = _measured(cache, _model(cache, folder))
     text = f"'small' over {DEFAULT}: {FIGURES['paused_cpu_ms']}: at most {CPU_BAR}"
     yield measure.claim(text, _ratio(found, SMALL, "paused_cpu_ms"), at_most=CPU_BAR, kind="ratio")
-    text = f"'small' over {DEFAULT}: {FIGURES['busy_ms']}: at most {LATENCY_BAR}"
-    yield measure.claim(text, _ratio(found, SMALL, "busy_ms"), at_most=LATENCY_BAR)
+    text = f"'small' over {DEFAULT}: {FIGURES['beside_ms']}: at most {LATENCY_BAR}"
+    yield measure.claim(text, _ratio(found, SMALL, "beside_ms"), at_most=LATENCY_BAR, kind="ratio")
     for name in SETTINGS:
         for figure, words in FIGURES.items():
             if name == DEFAULT:

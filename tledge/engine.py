@@ -28,9 +28,9 @@ _PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 PROVIDERS = (*_PROVIDERS, "auto")
-# Session config entries for `tune`, by what a box is for. onnxruntime's own are best where requests follow one another;
-# its threads spin for longer than a pause, though, and take a whole core in it. With at most 1 ms of that, latency back
-# to back stays (benchmarks/presets.py). onnxruntime before 1.26 does not know the entry, and does as it always did.
+# Session config entries for `tune`, by what a box is for, each there because it helped (benchmarks/presets.py).
+# onnxruntime's own are best where requests follow one another and the box does nothing else. Its threads spin for
+# longer than most pauses, though: a small box, or one that has other work, is better without.
 PRESETS: dict[str, dict[str, str]] = {"busy": {}, "small": {"session.intra_op.allow_spinning": "0"}}
 _LOG = logging.getLogger("tledge")
 _FATAL = 4
