@@ -15,7 +15,7 @@ import pytest
 from conftest import make_backbone, make_photos
 
 import tledge
-from tledge import engine, machine
+from tledge import engine, installation, machine
 from tledge.errors import EngineError, ModelError, TledgeError
 from tledge.schema import Backbone
 
@@ -151,7 +151,7 @@ def test_no_onnxruntime(tmp_path: Path, photos: Path, int8_model: Path) -> None:
 
 def test_both_wheels(tmp_path: Path) -> None:
     name = "onnxruntime-gpu"
-    if set(engine.installed()["wheels"]) == {name}:
+    if set(installation.describe()["wheels"]) == {name}:
         name = "onnxruntime"
     info = tmp_path / f"{name.replace('-', '_')}-1.31.1.dist-info"
     info.mkdir()

@@ -23,7 +23,10 @@ LAYERS = (
     {"preprocess"},
     {"decode"},
     {"engine", "gpu", "native"},
-    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"},
+    {"installation"},
+    {"placement", "tensorrt"},
+    {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"}
+    | {"outline"},
     {"schema"},
     {"errors"},
 )

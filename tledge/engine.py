@@ -1,19 +1,22 @@
 """The engine: onnxruntime sessions on the provider that was asked for, and never quietly on another.
 
-Training, serving and measuring open their sessions here, so that all three run a graph in the same way.
+Training, serving and measuring open their sessions here, so that all three run a graph in the same way. The CUDA and
+TensorRT paths have not been run by this project yet: it was built on machines without a GPU.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
-import os
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tledge import machine
+from tledge import machine, outline, placement, tensorrt
 from tledge.errors import EngineError, ModelError, did_you_mean
+from tledge.installation import first_line, providers
+from tledge.installation import load as _onnxruntime
+from tledge.schema import NodeElsewhere
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -25,7 +28,11 @@ _PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 PROVIDERS = (*_PROVIDERS, "auto")
-_WHEELS = ("onnxruntime", "onnxruntime-gpu")
+# Session config entries for `tune`, by what a box is for, each there because it helped (benchmarks/presets.py).
+# onnxruntime's own are best where requests follow one another and the box does nothing else. Its threads spin for
+# longer than most pauses, though: a small box, or one that has other work, is better without.
+PRESETS: dict[str, dict[str, str]] = {"busy": {}, "small": {"session.intra_op.allow_spinning": "0"}}
+_LOG = logging.getLogger("tledge")
 _FATAL = 4
 
 
@@ -36,45 +43,63 @@ def open_session(
     threads: int | None = None,
     name: str = "",
     tune: dict[str, str] | None = None,
+    batch: int = 1,
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX model (serialized bytes or a path) with `threads` intra-op threads, by default one per core.
 
-    `provider` is cpu, cuda, tensorrt or auto (cuda where it is active, else cpu); `tune` are session config entries.
-    The CUDA and TensorRT paths have not been run by this project yet: it was built on machines without a GPU.
-    `name` is what to call the model in errors. Raises EngineError when onnxruntime is missing or the provider not
-    active, ModelError when the graph does not load.
+    `provider` is cpu, cuda, tensorrt, or one of the latter and where nodes may go that it cannot run (`cuda,cpu`). auto
+    is `cuda,cpu` where cuda is active, else cpu; which nodes went elsewhere is a warning of the logger `tledge`. `tune`
+    are session config entries, `name` is what to call the model in errors, `batch` how many samples run at a time, for
+    which TensorRT builds its engine. Raises EngineError when onnxruntime is missing, the provider not active, or a node
+    would run where it may not; ModelError when the graph does not load.
     """
     ort = _onnxruntime()
-    wanted = _resolve(provider, ort)
-    source, what = model if isinstance(model, bytes) else str(model), name or "The model"
+    wanted, allowed = _asked(provider, ort)
+    what = name or "The model"
     options = _options(ort, threads or machine.cores(), tune or {})
     try:
-        return _start(ort, source, options, wanted, what)
+        if wanted != "cpu":
+            return _start_on_gpu(ort, model, options, wanted, allowed, what, batch)
     except EngineError:
         if provider != "auto":
             raise
-    return _start(ort, source, options, "cpu", what)
+    return _start(ort, model, options, "cpu", {}, what)
 
 
 def check(provider: str) -> None:
     """Raise EngineError unless `provider` is one that the installed onnxruntime was built with, or auto."""
-    _resolve(provider, _onnxruntime())
+    _asked(provider, _onnxruntime())
 
 
 def resolve(provider: str, model: Path) -> str:
-    """Return which provider `model` really runs on; only `auto` can give another name than it was given.
+    """Return where `model` really runs, in the words of `open_session`; only `auto` gives others than it was given.
 
     Raises EngineError when the provider is not active, also where nothing is left to compute.
     """
-    if _resolve(provider, _onnxruntime()) == "cpu":
+    if _asked(provider, _onnxruntime())[0] == "cpu":
         return "cpu"
-    return active_provider(open_session(model, provider=provider))
+    return resolved(provider, open_session(model, provider=provider))
+
+
+def resolved(provider: str, session: onnxruntime.InferenceSession) -> str:
+    """Return what to ask for in place of `provider`, so that another model runs where `session` does, or not at all."""
+    wanted, allowed = _asked(provider, _onnxruntime())
+    return "cpu" if active_provider(session) == "cpu" else ",".join((wanted, *allowed))
 
 
 def active_provider(session: onnxruntime.InferenceSession) -> str:
     """Return the short name (cpu, cuda, tensorrt) of the provider that `session` really runs on."""
-    first = session.get_providers()[0]
-    return next((short for short, names in _PROVIDERS.items() if names[0] == first), first)
+    return placement.short(session.get_providers()[0])
+
+
+def nodes_elsewhere(session: onnxruntime.InferenceSession, model: bytes) -> tuple[NodeElsewhere, ...] | None:
+    """Return which nodes of `session`, opened here from the serialized `model`, run elsewhere than on its provider.
+
+    None where onnxruntime is older than 1.24, which does not tell.
+    """
+    wanted = active_provider(session)
+    nodes = () if wanted == "cpu" else placement.assigned(session)
+    return None if nodes is None else placement.elsewhere(nodes, outline.read(model), wanted)
 
 
 def threads_of(session: onnxruntime.InferenceSession) -> int:
@@ -82,42 +107,24 @@ def threads_of(session: onnxruntime.InferenceSession) -> int:
     return session.get_session_options().intra_op_num_threads
 
 
-def installed() -> dict[str, Any]:
-    """Return what `tledge doctor` says of onnxruntime: wheels {name: version}, version, providers, and any problems."""
-    wheels = {name: version for name in _WHEELS if (version := _version(name))}
-    found: dict[str, Any] = {"wheels": wheels, "version": None, "providers": [], "problems": []}
-    if len(wheels) == 2:
-        found["problems"].append(_BOTH_WHEELS)
-    try:
-        ort = _onnxruntime()
-    except EngineError as error:
-        found["problems"].append(str(error))
-        return found
-    names = {names[0]: short for short, names in _PROVIDERS.items()}
-    found["version"] = ort.__version__
-    found["providers"] = [names[full] for full in ort.get_available_providers() if full in names]
-    return found
-
-
-_BOTH_WHEELS = (
-    "onnxruntime and onnxruntime-gpu are both installed; they overwrite each other's files. Remove both with "
-    "'pip uninstall onnxruntime onnxruntime-gpu', then install one: 'tledge[cpu]' or 'tledge[gpu]'."
-)
-
-
-def _onnxruntime() -> Any:
-    # From 1.31 on it would keep an identifier of this device in the user's home, and report over the network.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        import onnxruntime as ort
-
-        ort.InferenceSession  # noqa: B018  a half-removed wheel leaves an importable, empty package behind
-    except (ImportError, AttributeError) as error:
-        hint = "Install it with: pip install 'tledge[cpu]' (or 'tledge[gpu]'); 'tledge doctor' explains."
-        if all(_version(name) for name in _WHEELS):
-            hint = _BOTH_WHEELS
-        raise EngineError(f"onnxruntime is missing or broken ({_first_line(error)}).", hint) from error
-    return ort
+def _asked(provider: str, ort: Any) -> tuple[str, tuple[str, ...]]:
+    """Return the provider that `provider` wants, its libraries loaded, and where nodes may go that it cannot run."""
+    available = ort.get_available_providers()
+    words = provider
+    if provider == "auto":
+        words = "cuda,cpu" if _PROVIDERS["cuda"][0] in available else "cpu"
+    wanted, *allowed = words.split(",")
+    if wanted not in _PROVIDERS:
+        raise EngineError(f"There is no provider called '{wanted}'.", did_you_mean(wanted, PROVIDERS))
+    behind = [placement.short(name) for name in _PROVIDERS[wanted][1:]]
+    if allowed != [name for name in behind if name in allowed]:
+        may = f"what {wanted} cannot run may go to {', '.join(behind)}, in that order" if behind else "the cpu runs all"
+        raise EngineError(f"'{provider}' is no provider: {may}.", f"Use '--provider {wanted}'.")
+    if _PROVIDERS[wanted][0] not in available:
+        raise _not_active(wanted, ort)
+    if wanted != "cpu":
+        _find_libraries(ort)
+    return wanted, tuple(allowed)
 
 
 def _options(ort: Any, threads: int, tune: dict[str, str]) -> Any:
@@ -130,31 +137,67 @@ def _options(ort: Any, threads: int, tune: dict[str, str]) -> Any:
     return options
 
 
-def _start(ort: Any, source: bytes | str, options: Any, provider: str, what: str) -> Any:
-    """Open a session on `provider`. Raises EngineError when that is not what it runs on, ModelError on the CPU."""
+def _start_on_gpu(
+    ort: Any, model: bytes | Path, options: Any, wanted: str, allowed: tuple[str, ...], what: str, batch: int
+) -> Any:
+    """Open a session on `wanted`. Raises EngineError when it runs elsewhere, or nodes of it where they may not."""
+    options.add_session_config_entry(placement.RECORD, "1")
+    content = model if isinstance(model, bytes) else _content(model, what)
+    outlined = outline.read(content)
+    if wanted != "tensorrt":
+        session = _start(ort, model, options, wanted, {}, what)
+        _check_placement(session, outlined, wanted, allowed, what, ort)
+        return session
+    kept = tensorrt.engines(content, outlined.precision, ort.__version__)
+    with tensorrt.announced(kept, what):
+        session = _start(ort, model, options, wanted, kept.options, what)
+        _check_placement(session, outlined, wanted, allowed, what, ort)
+        tensorrt.run_once(session, batch)
+    return session
+
+
+def _start(ort: Any, model: bytes | Path, options: Any, provider: str, own: dict[str, str], what: str) -> Any:
+    """Open a session on `provider` with its `own` options.
+
+    Raises EngineError when that is not what it runs on, ModelError on the CPU.
+    """
+    source = model if isinstance(model, bytes) else str(model)
+    first, *behind = _PROVIDERS[provider]
     try:
         # onnxruntime's own fallback would go on with the CPU, and say so on standard output.
-        session = ort.InferenceSession(source, options, providers=list(_PROVIDERS[provider]), enable_fallback=False)
+        session = ort.InferenceSession(source, options, providers=[(first, own), *behind], enable_fallback=False)
     except Exception as error:  # onnxruntime's exception classes share no base but Exception
         if provider == "cpu":
-            raise ModelError(f"{what} cannot be loaded: {_first_line(error)}.", "Export it again.") from error
-        raise _not_active(provider, ort, f"{what}: {_first_line(error)}") from error
-    if session.get_providers()[0] != _PROVIDERS[provider][0]:
+            raise ModelError(f"{what} cannot be loaded: {first_line(error)}.", "Export it again.") from error
+        raise _not_active(provider, ort, f"{what}: {first_line(error)}") from error
+    if session.get_providers()[0] != first:
         raise _not_active(provider, ort, _find_libraries(ort).partition("\n")[0].rstrip("."))
     return session
 
 
-def _resolve(provider: str, ort: Any) -> str:
-    if provider not in PROVIDERS:
-        raise EngineError(f"There is no provider called '{provider}'.", did_you_mean(provider, PROVIDERS))
-    available = ort.get_available_providers()
-    if provider == "auto":
-        provider = "cuda" if _PROVIDERS["cuda"][0] in available else "cpu"
-    if _PROVIDERS[provider][0] not in available:
-        raise _not_active(provider, ort)
-    if provider != "cpu":
-        _find_libraries(ort)
-    return provider
+def _check_placement(
+    session: Any, outlined: outline.Outline, wanted: str, allowed: tuple[str, ...], what: str, ort: Any
+) -> None:
+    nodes = placement.assigned(session)
+    if nodes is None:
+        if not allowed:
+            raise EngineError(
+                f"Whether all nodes run on {wanted} is told by onnxruntime from 1.24 on, found {ort.__version__}.",
+                f"Update it, or let nodes go elsewhere with '--provider {wanted},cpu'.",
+            )
+        return
+    found = placement.elsewhere(nodes, outlined, wanted)
+    placement.check(nodes, found, wanted, allowed, what)
+    if found:
+        share, which = f"{len(found)} of its {len(nodes)} nodes", placement.listed(found)
+        _LOG.warning("%s runs %s elsewhere than on %s: %s.", what, share, wanted, which)
+
+
+def _content(model: Path, what: str) -> bytes:
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{what} cannot be loaded: {error.strerror}.", "Check the path.") from error
 
 
 def _find_libraries(ort: Any) -> str:
@@ -168,21 +211,9 @@ def _find_libraries(ort: Any) -> str:
 
 
 def _not_active(provider: str, ort: Any, reason: str = "") -> EngineError:
-    names = {names[0]: short for short, names in _PROVIDERS.items()}
-    available = ", ".join(names[full] for full in ort.get_available_providers() if full in names)
     because = f" ({reason})" if reason else ""
     return EngineError(
-        f"Provider '{provider}' is not active in this onnxruntime {ort.__version__}, built with {available}{because}.",
+        f"Provider '{provider}' is not active in this onnxruntime {ort.__version__}, "
+        f"built with {', '.join(providers(ort))}{because}.",
         "Install 'tledge[gpu]' alone, check the driver, or use '--provider cpu'; 'tledge doctor' explains.",
     )
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -24,6 +24,14 @@ def saturates_int8() -> bool:
     return on_x86 and not {"avx512_vnni", "avx_vnni"}.intersection(sets if isinstance(sets, list) else ())
 
 
+def gpus() -> str:
+    """Return what the system calls its NVIDIA GPUs, or the Jetson that holds one; empty where it names none."""
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line for card in cards for line in _read(card).splitlines() if line.startswith("Model:")]
+    models = [line.removeprefix("Model:").strip() for line in lines]
+    return ", ".join(models) or _read("/proc/device-tree/model").rstrip("\0")
+
+
 def describe() -> dict[str, str | int | list[str]]:
     """Return cpu, instruction_sets, cores, memory_bytes, governor, system and python of this machine."""
     cpu, flags = _cpu()
@@ -54,7 +62,7 @@ def _memory_bytes() -> int:
         return 0
 
 
-def _read(path: str) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(errors="replace").strip()
     except OSError:

@@ -41,9 +41,11 @@ Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.P
 class Predictor:
     """A model file, ready to run.
 
-    `provider` is cpu, cuda, tensorrt or auto; `threads` defaults to one per core; `tune` are onnxruntime's session
-    config entries. The file is checked before it is run: raises ModelError when it is not there, not ours, changed
-    since it was exported, or does not fit its own manifest, EngineError when onnxruntime or the provider is missing.
+    `provider` is as `engine.open_session` takes it; `threads` defaults to one per core; `tune` are onnxruntime's
+    session config entries. `nodes_elsewhere` are those that do not run on `provider`, None where onnxruntime does not
+    tell. The file is checked before it is run: raises ModelError when it is not there, not ours, changed since it was
+    exported, or does not fit its own manifest, EngineError when onnxruntime or the provider is missing, or nodes would
+    run elsewhere than they may.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Predictor:
         self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path), tune=tune)
         self.manifest = _manifest(self.session, self.path)
         self.provider = engine.active_provider(self.session)
+        self.nodes_elsewhere = engine.nodes_elsewhere(self.session, content)
 
     @property
     def classes(self) -> tuple[str, ...]:

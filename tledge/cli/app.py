@@ -25,7 +25,10 @@ Json = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error; keep tracebacks.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
-Provider = Annotated[str, typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto.")]
+Provider = Annotated[
+    str,
+    typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto; cuda,cpu lets nodes go on to the cpu."),
+]
 Model = Annotated[
     Path, typer.Argument(help="A model file made by 'tledge export' or 'tledge train'.", metavar="M.onnx")
 ]
@@ -159,7 +162,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Where Keras trains.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Where Keras trains.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="Where onnxruntime runs: cpu, cuda, tensorrt or auto [auto].")
+        str | None, typer.Option(help="Where onnxruntime runs: cpu, cuda (or cuda,cpu), tensorrt or auto [auto].")
     ] = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="A file that cannot be used is an error.")] = None,
     force: Force = False,

@@ -27,6 +27,11 @@ from tledge.schema import (
 
 _MOST_LISTED = 20
 _WORST_CLASSES = 3
+_OUTCOMES = {
+    "same": "same: every probability as in the file, bit for bit",
+    "within_tolerance": "within tolerance: same decisions, other last digits",
+    "different": "different",
+}
 
 
 def train(result: TrainResult, console: Any) -> None:
@@ -190,11 +195,11 @@ def sign(result: SignResult, console: Any) -> None:
 def verify(result: VerifyResult, console: Any) -> None:
     """Show whether this machine computes what the exporting machine did."""
     golden = result.golden
-    verdict = "This machine computes what it should." if result.passed else "This machine computes something else."
     rows = [
+        ("outcome", _OUTCOMES[result.outcome]),
         ("digest", f"{result.digest[:16]}… (unchanged)"),
         ("signature", _signature(result)),
-        ("golden samples", f"{golden.samples}, {golden.flips} changed their label"),
+        ("golden samples", f"{golden.samples}, {golden.flips} decided otherwise"),
         ("largest difference", f"{golden.max_abs_diff:.2g} (allowed: {golden.tolerance:g})"),
         (
             "model",
@@ -203,7 +208,16 @@ def verify(result: VerifyResult, console: Any) -> None:
         ("run on", f"{result.provider} {' '.join(result.instruction_sets)}"),
     ]
     _table(console, (result.model, ""), rows)
-    _line(console, verdict)
+    _elsewhere(console, result)
+    _line(console, f"This machine computes {'what it should' if result.passed else 'something else'}.")
+
+
+def _elsewhere(console: Any, result: VerifyResult | BenchResult) -> None:
+    for node in (result.nodes_elsewhere or ())[:_MOST_LISTED]:
+        why = " (no GPU kernel exists)" if node.expected else ""
+        _line(console, f"Not on {result.provider}: {node.name} ({node.operator}) runs on {node.provider}{why}")
+    if result.nodes_elsewhere and len(result.nodes_elsewhere) > _MOST_LISTED:
+        _line(console, f"and {len(result.nodes_elsewhere) - _MOST_LISTED} more; all of them are in the JSON document.")
 
 
 def _signature(result: VerifyResult) -> str:
@@ -231,6 +245,7 @@ def bench(result: BenchResult, console: Any) -> None:
         rows.append(("offline", f"{offline.samples_per_second:.1f} pictures/s at batch {offline.batch_size}"))
     rows.append(("load", f"{result.load_ms:.0f} ms"))
     _table(console, ("scenario", ""), rows)
+    _elsewhere(console, result)
     if result.verdict:
         verdict = result.verdict
         _line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")

@@ -37,10 +37,13 @@ class Session:
         self.json, self.verbose = json, verbose
         self.exit_code = 0
         self._progress: Any = None
+        self._notes = _Notes(self.note)
         if verbose:
             logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
 
     def __enter__(self) -> Session:
+        if not self.verbose:  # with -v they are among the messages of the log
+            logging.getLogger("tledge").addHandler(self._notes)
         return self
 
     def progress(self, words: str, done: int, total: int) -> None:
@@ -76,6 +79,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+        logging.getLogger("tledge").removeHandler(self._notes)
         if error is None:
             raise typer.Exit(self.exit_code)
         if isinstance(error, KeyboardInterrupt):
@@ -106,6 +110,17 @@ class Session:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
+
+
+class _Notes(logging.Handler):
+    """Warnings of the library, from whatever depth, as notes."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._note = note
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._note(f"note: {record.getMessage()}")
 
 
 def run_app(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tledge import __version__, documents, engine, machine, measurement, places
+from tledge import __version__, documents, engine, installation, machine, measurement, places
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError, did_you_mean
@@ -65,12 +65,13 @@ def bench(
         precision=predictor.manifest.precision,
         provider=predictor.provider,
         threads=engine.threads_of(predictor.session),
-        onnxruntime=str(engine.installed()["version"]),
+        onnxruntime=str(installation.describe()["version"]),
         machine=machine.describe(),
         load_ms=load_ms,
         warmup_runs=warm,
         scenarios=measured,
-        verdict=_verdict(predictor, baseline, measured, str(against), max_regression, seconds, clock),
+        verdict=_verdict(predictor, provider, baseline, measured, str(against), max_regression, seconds, clock),
+        nodes_elsewhere=predictor.nodes_elsewhere,
     )
     if save:
         places.write_whole(save, documents.to_json(result).encode())
@@ -84,6 +85,7 @@ def _measure(name: str, predictor: Predictor, seconds: float, clock: Clock) -> S
 
 def _verdict(
     predictor: Predictor,
+    provider: str,
     baseline: dict[str, Any] | Path | None,
     measured: dict[str, Any],
     against: str,
@@ -98,7 +100,8 @@ def _verdict(
         now_ = measured["single_stream"]
         return measurement.against_baseline(now_, machine.describe(), setting, baseline, against, max_regression)
     clock.tell("Comparing in pairs", 0, 0)
-    setting = {"provider": predictor.provider, "threads": engine.threads_of(predictor.session), "tune": _IN_PAIRS}
+    provider = engine.resolved(provider, predictor.session)
+    setting = {"provider": provider, "threads": engine.threads_of(predictor.session), "tune": _IN_PAIRS}
     pair = Predictor(predictor.path, **setting), Predictor(baseline, **setting)
     return measurement.against_model(*pair, max_regression, seconds)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import shutil
 from pathlib import Path
 
-from tledge import __version__, engine, gpu, machine, native, places
+from tledge import __version__, gpu, installation, machine, native, places
 from tledge.errors import OutputError, TledgeError
 from tledge.schema import DoctorResult
 
@@ -16,7 +16,7 @@ _PACKAGES = ("numpy", "pillow", "simplejpeg", "onnx", "tensorflow", "keras", "tf
 
 def doctor() -> DoctorResult:
     """Look at this machine and this installation; `problems` says what to mend, one line each."""
-    runtime = engine.installed()
+    runtime = installation.describe()
     problems = list(runtime.pop("problems"))
     folder, free = "", 0
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tledge import data, decisions, engine, machine
+from tledge import data, decisions, installation, machine
 from tledge.schema import Dataset, Features, Mistake
 
 _MOST_MISTAKES = 24
@@ -57,6 +57,6 @@ def environment() -> dict[str, str]:
         "Memory": f"{int(facts['memory_bytes']) / 2**30:.1f} GiB",
         "System": str(facts["system"]),
         "Python": str(facts["python"]),
-        "onnxruntime": str(engine.installed()["version"]),
+        "onnxruntime": str(installation.describe()["version"]),
         "numpy": np.__version__,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from tledge import machine, places
 from tledge.errors import TledgeError
 from tledge.model import signature as signatures
-from tledge.model.verify import check_golden
+from tledge.model.verify import check_golden, outcome
 from tledge.runtime import Predictor
 from tledge.schema import VerifyResult
 
@@ -20,6 +20,9 @@ def verify(
     provider: str = "auto",
 ) -> VerifyResult:
     """Check the digest of the model file `model` and run its golden samples here; `passed` tells whether they agree.
+
+    `outcome` says how: same (every probability as the file has it, bit for bit), within_tolerance (no decision
+    changed, and none of the probabilities by more than the precision of the file allows) or different.
 
     With the public key in the PEM file `key`, its signature is checked before anything else: the file `signature`, or
     the model's name with .sig behind it. Raises ModelError when the file is not ours or was changed, CheckFailed when
@@ -48,4 +51,6 @@ def verify(
         instruction_sets=tuple(machine.describe()["instruction_sets"]),
         signature="valid" if key else "unchecked" if file.is_file() else "none",
         signature_file=str(file) if file.is_file() else "",
+        outcome=outcome(check),
+        nodes_elsewhere=predictor.nodes_elsewhere,
     )

@@ -40,6 +40,7 @@ def space_of(backbone: Backbone, provider: str = "cpu", *, half: bool = False) -
     """Return the cache space of what `backbone` computes on `provider`, kept as float32, or float16 when `half`."""
     # float32 on a GPU differs from float32 on a CPU in the last bits, so the two do not mix.
     precision = backbone.precision if provider == "cpu" else on_gpu.precision_of(backbone)
+    provider = provider.partition(",")[0]  # where nodes may go besides does not change where they go
     decides = {
         "graph": backbone.digest,
         "preprocess": asdict(backbone.preprocess),

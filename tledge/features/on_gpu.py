@@ -39,7 +39,8 @@ class Pipeline:
 
     def __init__(self, backbone: Backbone, provider: str, size: int, load: Load, *, full: bool = False) -> None:
         graph = half.in_half(backbone.path) if half.applies(backbone) and not full else backbone.path
-        self._session = engine.open_session(graph, provider=provider, threads=1, name=f"Backbone {backbone.name}")
+        name = f"Backbone {backbone.name}"
+        self._session = engine.open_session(graph, provider=provider, threads=1, name=name, batch=size)
         self._spec, self._load = backbone.preprocess, load
         self._free: SimpleQueue[_Lane] = SimpleQueue()
         for _ in range(LANES):

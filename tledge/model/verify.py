@@ -7,10 +7,10 @@ import io
 
 import numpy as np
 
-from tledge import preprocess
+from tledge import decisions, preprocess
 from tledge.errors import ModelError
 from tledge.runtime import Predictor
-from tledge.schema import GoldenCheck, GoldenSample, Manifest, Precision
+from tledge.schema import GoldenCheck, GoldenSample, Manifest, Outcome, Precision
 
 # float32 sums differ in their last bits between instruction sets; int8 rounds those bits to whole steps now and then.
 # float16 has eleven bits: CPUs compute it in float32 and round at the ends, GPUs round after every product.
@@ -31,10 +31,21 @@ def check_golden(predictor: Predictor) -> GoldenCheck:
         hint = "Export it again with 'tledge export'."
         raise ModelError(f"The golden samples in {predictor.path} cannot be read.", hint) from error
     found = predictor.run(batch)
-    flips = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    flips = int((_decided(found, manifest) != _decided(expected, manifest)).any(axis=1).sum())
     worst = float(np.abs(found - expected).max())
     tolerance = TOLERANCE[manifest.precision]
     return GoldenCheck(len(expected), worst, flips, tolerance, passed=flips == 0 and worst <= tolerance)
+
+
+def outcome(check: GoldenCheck) -> Outcome:
+    """Return `check` as one word: same (every probability bit for bit), within_tolerance, or different (not passed)."""
+    if not check.passed:
+        return "different"
+    return "same" if check.max_abs_diff == 0 else "within_tolerance"
+
+
+def _decided(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
+    return decisions.predicted(rows, manifest.thresholds, manifest.multilabel)
 
 
 def _golden(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:

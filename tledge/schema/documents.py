@@ -179,9 +179,26 @@ class ReportData:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+Outcome = Literal["same", "within_tolerance", "different"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeElsewhere:
+    """A node that computes what becomes the output, and runs elsewhere than where the model was to run.
+
+    `provider` is where it runs; it is `expected` there when no GPU provider of onnxruntime has a kernel for it: a
+    forest or an SVM, and what comes behind it. Arithmetic on shapes, which belongs on the processor, is not listed.
+    """
+
+    name: str
+    operator: str
+    provider: str
+    expected: bool
+
+
 @dataclass(frozen=True, slots=True)
 class GoldenCheck:
-    """What became of a model file's golden samples: `flips` changed their most probable class."""
+    """What became of a model file's golden samples: `flips` are those for which the model decides otherwise."""
 
     samples: int
     max_abs_diff: float
@@ -232,7 +249,8 @@ class VerifyResult:
     """The document of `tledge verify`.
 
     `signature` is valid (made by the owner of the key that was given), unchecked (it lies in `signature_file`, no key
-    was given) or none.
+    was given) or none. `outcome` puts `golden` in one word: same bit for bit, within tolerance, or different. Of
+    `nodes_elsewhere` see NodeElsewhere; None where onnxruntime, older than 1.24, does not tell.
     """
 
     schema_version: int
@@ -248,6 +266,8 @@ class VerifyResult:
     instruction_sets: tuple[str, ...]
     signature: Literal["valid", "unchecked", "none"] = "none"
     signature_file: str = ""
+    outcome: Outcome = "different"
+    nodes_elsewhere: tuple[NodeElsewhere, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +314,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """The document of `tledge bench`. `scenarios` holds single_stream and offline, those that were asked for."""
+    """The document of `tledge bench`. `scenarios` holds single_stream and offline, those that were asked for.
+
+    `nodes_elsewhere` as in VerifyResult.
+    """
 
     schema_version: int
     tledge_version: str
@@ -311,6 +334,7 @@ class BenchResult:
     warmup_runs: int
     scenarios: dict[str, SingleStream | Offline]
     verdict: Verdict | None
+    nodes_elsewhere: tuple[NodeElsewhere, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
