@@ -13,6 +13,7 @@ from tledge.data.opening import opened
 from tledge.errors import ModelError
 from tledge.model.join import join
 from tledge.model.manifest import GOLDEN_SAMPLES, golden_samples, stamp
+from tledge.model.tidy import tidy
 from tledge.model.verify import TOLERANCE
 from tledge.schema import Backbone, GoldenCheck, InputSpec, Manifest, Sample
 
@@ -29,7 +30,7 @@ def build(
     `samples`, of which a few, spread over the set, become the golden samples. Raises ModelError when the joined graph
     and the head disagree: the file would not be what was measured.
     """
-    model = join(backbone, head)
+    model = tidy(join(backbone, head))
     rows = np.unique(np.linspace(0, len(samples) - 1, GOLDEN_SAMPLES).round().astype(int))
     batch = _batch([samples[i] for i in rows], backbone.preprocess)
     session = engine.open_session(model.SerializeToString(), provider="cpu", name="The joined model")
