@@ -16,17 +16,19 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tledge import decisions, engine, preprocess
+from tledge import decisions, engine, feed, preprocess
 from tledge.errors import ModelError
 from tledge.schema import (
     Fit,
     GoldenSample,
+    GraphInput,
     InputSpec,
     Interpolation,
     Manifest,
     Precision,
     Prediction,
     PreprocessSpec,
+    Target,
     VectorSpec,
 )
 from tledge.seal import check_seal
@@ -60,6 +62,7 @@ class Predictor:
         self.bytes = len(content)
         self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path), tune=tune)
         self.manifest = _manifest(self.session, self.path)
+        self.input = feed.input_of(self.session)
         self.provider = engine.active_provider(self.session)
 
     @property
@@ -89,7 +92,7 @@ class Predictor:
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors."""
-        return self.session.run(["probabilities"], {self.manifest.preprocess.kind: batch})[0]
+        return feed.probabilities(self.session, self.input, batch)
 
     def prediction(self, path: str, row: np.ndarray) -> Prediction:
         """Name the probabilities in `row` float32 [classes] of the picture at `path`.
@@ -152,6 +155,7 @@ def _check_types(document: Manifest | InputSpec) -> None:
 
 def _check_words(manifest: Manifest) -> None:
     spec, known = manifest.preprocess, [(manifest.precision, get_args(Precision))]
+    known += [(manifest.target, get_args(Target)), (manifest.input, get_args(GraphInput))]
     if isinstance(spec, PreprocessSpec):
         known += [(spec.kind, ("image",)), (spec.fit, get_args(Fit)), (spec.interpolation, get_args(Interpolation))]
     if any(word not in words for word, words in known):

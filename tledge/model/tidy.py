@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from tledge.backbones.from_onnx.graph import lift_constants
+
 if TYPE_CHECKING:
     import onnx
 
@@ -27,6 +29,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnx import shape_inference
 
     graph = model.graph
+    lift_constants(graph)
     _drop_passing(graph)
     _merge_constants(graph)
     _drop_unread(graph)

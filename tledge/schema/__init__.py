@@ -62,14 +62,16 @@ from tledge.schema.networks import (
     ChannelOrder,
     Features,
     Fit,
+    GraphInput,
     InputSpec,
     Interpolation,
     Pool,
     Precision,
     PreprocessSpec,
+    Target,
     VectorSpec,
 )
-from tledge.schema.options import Budgets, QuantizeOptions, TrainOptions
+from tledge.schema.options import Budgets, Packaging, QuantizeOptions, TrainOptions
 from tledge.schema.samples import (
     Dataset,
     Problem,
@@ -108,6 +110,7 @@ __all__ = [
     "Fit",
     "GoldenCheck",
     "GoldenSample",
+    "GraphInput",
     "Head",
     "HeadChoice",
     "HeadOptions",
@@ -118,6 +121,7 @@ __all__ = [
     "Mistake",
     "Offline",
     "Optimizer",
+    "Packaging",
     "Parity",
     "Pool",
     "Precision",
@@ -134,6 +138,7 @@ __all__ = [
     "SignResult",
     "SingleStream",
     "Split",
+    "Target",
     "TrainOptions",
     "TrainResult",
     "VectorSpec",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tledge.schema.documents import CacheCounts, GoldenCheck
 from tledge.schema.heads import Metrics
+from tledge.schema.networks import GraphInput, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class ExportResult:
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
     `digest` is the SHA-256 of the whole file.
+    `target`, `input` and `batch` as in Packaging.
     `out` is what was asked for: the `model` itself, or the folder that a `layout` other than file made around it.
     """
 
@@ -167,3 +169,6 @@ class ExportResult:
     quantization: Quantization | None = None
     p50_ms: float | None = None
     candidates: tuple[CandidateFigures, ...] = ()
+    target: Target = "any"
+    input: GraphInput = "tensor"
+    batch: int | None = None

@@ -21,6 +21,7 @@ from tledge.schema import (
     Head,
     HeadChoice,
     Metrics,
+    Packaging,
     Quantization,
     QuantizeOptions,
     TrainOptions,
@@ -43,10 +44,18 @@ class Original(NamedTuple):
 
 
 class Steps:
-    """The steps of one export over the samples of one run, judged by `limits`."""
+    """The steps of one export over the samples of one run, judged by `limits`, to a file in the form of `packaging`."""
 
-    def __init__(self, dataset: Dataset, options: TrainOptions, limits: Budgets, provider: str, clock: Clock) -> None:
-        self.dataset, self.options, self.limits = dataset, options, limits
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: TrainOptions,
+        limits: Budgets,
+        packaging: Packaging,
+        provider: str,
+        clock: Clock,
+    ) -> None:
+        self.dataset, self.options, self.limits, self.packaging = dataset, options, limits, packaging
         self.provider, self.clock = provider, clock
 
     def quantize(self, backbone: Backbone, asked: QuantizeOptions) -> tuple[Backbone, Quantization]:
@@ -122,7 +131,8 @@ class Steps:
         manifest = pipeline.manifest_of(backbone, self.dataset, head, scores.accuracy, len(rows))
         samples = self.tested(features).samples
         with self.clock.stage("build", "Joining the model"):
-            return model.build(backbone, heads.graph(head, backbone.dimension), manifest, samples, rows)
+            graph = heads.graph(head, backbone.dimension)
+            return model.build(backbone, graph, manifest, samples, rows, self.packaging)
 
     def tested(self, features: Features) -> Features:
         """Return the rows of the test samples."""
@@ -135,7 +145,12 @@ class Steps:
 
 
 def reload(
-    document: dict[str, Any], run: Path, options: TrainOptions, limits: Budgets, clock: Clock
+    document: dict[str, Any],
+    run: Path,
+    options: TrainOptions,
+    limits: Budgets,
+    packaging: Packaging,
+    clock: Clock,
 ) -> tuple[Steps, Original]:
     """Find the run's very samples again; figures on any others would not be comparable.
 
@@ -161,6 +176,6 @@ def reload(
             "Put them back as they were, or train again.",
         )
     budgets.require_tested(len(dataset.test))
-    steps = Steps(dataset, options, limits, provider, clock)
+    steps = Steps(dataset, options, limits, packaging, provider, clock)
     head = run_folder.read_head(run, backbone.dimension, len(document["classes"]))
     return steps, Original(backbone, head, features, *steps.score(head, features))
