@@ -83,15 +83,27 @@ class Predictor:
 
     def probabilities(self, images: Images) -> np.ndarray:
         """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
-        listed = self._listed(images)
-        parts = [
-            self.run(preprocess.preprocess(listed[start : start + BATCH], self.manifest.preprocess))
-            for start in range(0, len(listed), BATCH)
-        ]
+        listed, spec = self._listed(images), self.manifest.preprocess
+        prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
+        parts = [self.run(prepare(listed[start : start + BATCH], spec)) for start in range(0, len(listed), BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors."""
+    def load(self, source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
+        """Return one sample as `run` takes it: a picture (path, bytes of a file, pixels) or a vector.
+
+        Raises DataError when it cannot be read, or is of the other kind than the model takes.
+        """
+        if self.input.any_size:
+            return preprocess.whole(source)
+        (row,) = preprocess.empty(1, self.manifest.preprocess)
+        preprocess.load_into(source, self.manifest.preprocess, row)
+        return row
+
+    def run(self, batch: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors.
+
+        A list of these will do as well; a model that takes any size takes a list of uint8 [H, W, 3].
+        """
         return feed.probabilities(self.session, self.input, batch)
 
     def prediction(self, path: str, row: np.ndarray) -> Prediction:
@@ -170,9 +182,14 @@ def _fits(manifest: Manifest, session: Any) -> bool:
     spec = manifest.preprocess
     inputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_inputs()}
     outputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_outputs()}
-    vector = isinstance(spec, VectorSpec)
-    wanted = ("tensor(float)", [spec.length]) if vector else ("tensor(uint8)", [spec.height, spec.width, 3])
+    wanted = ("tensor(uint8)", ["H", "W", 3])
+    if isinstance(spec, VectorSpec):
+        wanted = ("tensor(float)", [spec.length])
+    elif manifest.input == "tensor":
+        wanted = ("tensor(uint8)", [spec.height, spec.width, 3])
     rows = ("tensor(float)", [len(manifest.classes)])
+    if manifest.input == "image" and isinstance(spec, VectorSpec):
+        return False
     return inputs == {spec.kind: wanted} and outputs == {"probabilities": rows}
 
 

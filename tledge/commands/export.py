@@ -64,9 +64,11 @@ def export(
     limits = Budgets(min_agreement, max_drop, max_error_ratio, max_class_drop, most_bytes, max_latency_ms)
     packaging = Packaging(target, input, batch)
     _check_request(precision, layout, quantizing, limits)
-    _check_form(packaging, precision)
+    _check_form(packaging, precision, layout)
     budgets.check_asked(limits)
     clock, out, source = Clock(on_progress, on_note), places.at(out), places.at(run)
+    if input == "image" and target in ("tensorrt", "jetson"):
+        clock.note("TensorRT does not resize with antialiasing: onnxruntime runs that step outside of it.")
     document = run_folder.read_run(source)
     folder = source if places.is_folder(source) else source.parent
     name = layouts.model_name(folder)
@@ -124,6 +126,7 @@ def _document(
         target=packaging.target,
         input=packaging.input,
         batch=packaging.batch,
+        input_parity=found.input_parity,
     )
 
 
@@ -145,7 +148,7 @@ def _check_request(precision: str, layout: str, quantizing: QuantizeOptions, lim
         )
 
 
-def _check_form(packaging: Packaging, precision: str) -> None:
+def _check_form(packaging: Packaging, precision: str, layout: str) -> None:
     words = (("target", packaging.target, get_args(Target)), ("input", packaging.input, get_args(GraphInput)))
     for kind, word, known in words:
         if word not in known:
@@ -155,5 +158,12 @@ def _check_form(packaging: Packaging, precision: str) -> None:
         raise TledgeError(
             f"A fixed batch must be 1 to {_LARGEST_BATCH} samples, got {batch}.", "Leave --batch away for any number."
         )
+    if packaging.input == "image" and batch not in (None, 1):
+        raise TledgeError(
+            f"Pictures of any size go through the graph one by one, so a fixed batch must be 1, got {batch}.",
+            "Use '--input tensor', or leave --batch away.",
+        )
+    if layout == "onnxruntime-web" and packaging.input == "image":
+        raise TledgeError("The page for browsers resizes pictures itself.", "Use '--input tensor'.")
     if precision == "keras" and packaging != FORM:
         raise TledgeError("Target, input and batch are for ONNX files, not for a Keras model.", "Leave them away.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ def stamp(model: onnx.ModelProto, manifest: Manifest) -> bytes:
         "preprocess": json.dumps(asdict(manifest.preprocess), sort_keys=True),
         "precision": manifest.precision,
     }
+    if manifest.input != "tensor":
+        entries["input"] = manifest.input
     model.producer_version = __version__
     del model.metadata_props[:]
     for key, value in entries.items():
@@ -52,7 +55,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
     return document
 
 
-def golden_samples(batch: np.ndarray, probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
+def golden_samples(batch: Sequence[np.ndarray], probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
     """Return the rows of `batch`, pictures or vectors, with the `probabilities` float32 [n, classes] they must give."""
     return tuple(
         _golden(row, tuple(float(p) for p in expected)) for row, expected in zip(batch, probabilities, strict=True)

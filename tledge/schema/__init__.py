@@ -40,6 +40,7 @@ from tledge.schema.exports import (
     ErrorChange,
     ExportResult,
     HeadChoice,
+    InputParity,
     Parity,
     Quantization,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "Head",
     "HeadChoice",
     "HeadOptions",
+    "InputParity",
     "InputSpec",
     "Interpolation",
     "Manifest",

@@ -55,6 +55,24 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class InputParity:
+    """How a model that takes pictures of any size compares with itself behind tledge's own decoding and resizing.
+
+    Whole pictures through the graph stand beside the same files decoded and resized as in training: `agreement` is the
+    share of equal decisions, `max_abs_diff` the largest change of a probability. `pixel_max_abs_diff` and
+    `pixel_mean_abs_diff`, in grey levels, are those of the resize alone, from the same decoded pixels.
+    """
+
+    samples: int
+    agreement: float
+    max_abs_diff: float
+    mean_abs_diff: float
+    pixel_max_abs_diff: float
+    pixel_mean_abs_diff: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CalibrationError:
     """How far int8 features are from float ones: Σ (int8 - float)² / Σ float² over pictures that gave no ranges."""
 
@@ -119,7 +137,8 @@ class Comparison:
     """An exported model against the run's float model; what `tledge export` prints beside the error when a check fails.
 
     `classes` has those with test samples, the largest drop of recall first. `p50_ms` is the median latency of one
-    sample here, where a bound on it was asked for. `candidates` are all that were tried, where there was a choice.
+    sample here, where a bound on it was asked for. `input_parity` is there for a graph that takes pictures of any size.
+    `candidates` are all that were tried, where there was a choice.
     """
 
     schema_version: int
@@ -131,13 +150,14 @@ class Comparison:
     bytes: int = 0
     p50_ms: float | None = None
     candidates: tuple[CandidateFigures, ...] = ()
+    input_parity: InputParity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
 
-    `accuracy`, `errors`, `classes`, `parity`, `p50_ms` and `candidates` as in Comparison.
+    `accuracy`, `errors`, `classes`, `parity`, `p50_ms`, `candidates` and `input_parity` as in Comparison.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
     `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
@@ -172,3 +192,4 @@ class ExportResult:
     target: Target = "any"
     input: GraphInput = "tensor"
     batch: int | None = None
+    input_parity: InputParity | None = None

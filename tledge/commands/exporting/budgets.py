@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tledge.errors import CheckFailed, DataError, TledgeError
-from tledge.schema import AccuracyChange, Budgets, ClassChange, Comparison, ErrorChange, Metrics, Parity
+from tledge.schema import AccuracyChange, Budgets, ClassChange, Comparison, ErrorChange, InputParity, Metrics, Parity
 
 _ROUNDING = 1e-9  # points that come of subtracting two shares, and are no drop
 
@@ -60,6 +60,18 @@ def compare(
     )
 
 
+def input_parity(
+    decisions: tuple[np.ndarray, np.ndarray], change: np.ndarray, pixels: tuple[float, float], min_agreement: float
+) -> InputParity:
+    """Compare a model behind tledge's own resize with the same behind that of its graph, as in `compare`.
+
+    `pixels` are the largest and the mean difference of a grey level.
+    """
+    agreement, difference = float((decisions[0] == decisions[1]).all(axis=1).mean()), np.abs(change)
+    figures = float(difference.max()), float(difference.mean()), *pixels
+    return InputParity(len(change), agreement, *figures, passed=agreement >= min_agreement)
+
+
 def error_change(before: int, after: int) -> ErrorChange:
     """Return both counts and their ratio: 1 when neither erred, None when only the later one did."""
     if before:
@@ -100,6 +112,12 @@ def _inaccuracies(found: Comparison, budgets: Budgets) -> list[str]:
         said.append(
             f"The exported model must agree with the float model on {budgets.min_agreement:.1%} of the test samples "
             f"(--min-agreement), it agrees on {parity.agreement:.1%} of {parity.samples}"
+        )
+    resized = found.input_parity
+    if resized is not None and not resized.passed:
+        said.append(
+            f"Pictures of any size must be decided on as resized ones are in {budgets.min_agreement:.1%} of the test "
+            f"samples (--min-agreement), they are in {resized.agreement:.1%} of {resized.samples}"
         )
     drop = 100 * (accuracy.before - accuracy.after)
     if budgets.max_drop is not None and drop > budgets.max_drop + _ROUNDING:

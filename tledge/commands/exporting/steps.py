@@ -11,7 +11,7 @@ from tledge import decisions, heads, machine, model, places
 from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
-from tledge.errors import DataError
+from tledge.errors import DataError, TledgeError
 from tledge.schema import (
     Backbone,
     Budgets,
@@ -20,6 +20,7 @@ from tledge.schema import (
     Features,
     Head,
     HeadChoice,
+    InputParity,
     Metrics,
     Packaging,
     Quantization,
@@ -134,6 +135,15 @@ class Steps:
             graph = heads.graph(head, backbone.dimension)
             return model.build(backbone, graph, manifest, samples, rows, self.packaging)
 
+    def input_parity(
+        self, content: bytes, backbone: Backbone, head: Head, features: Features, rows: np.ndarray
+    ) -> InputParity:
+        """Return how the model file `content`, which resizes by itself, compares with `rows` of the test samples."""
+        with self.clock.stage("input", "Resizing in the graph"):
+            found, pixels = model.through_graph(content, backbone.preprocess, self.tested(features).samples)
+        decided = self.decide(rows, head), self.decide(found, head)
+        return budgets.input_parity(decided, rows - found, pixels, self.limits.min_agreement)
+
     def tested(self, features: Features) -> Features:
         """Return the rows of the test samples."""
         return pipeline.split(features, self.dataset)[2]
@@ -176,6 +186,12 @@ def reload(
             "Put them back as they were, or train again.",
         )
     budgets.require_tested(len(dataset.test))
+    _require_pictures(backbone, packaging)
     steps = Steps(dataset, options, limits, packaging, provider, clock)
     head = run_folder.read_head(run, backbone.dimension, len(document["classes"]))
     return steps, Original(backbone, head, features, *steps.score(head, features))
+
+
+def _require_pictures(backbone: Backbone, packaging: Packaging) -> None:
+    if packaging.input == "image" and backbone.preprocess.kind != "image":
+        raise TledgeError("This run was trained on vectors: there are no pictures to resize.", "Use '--input tensor'.")
