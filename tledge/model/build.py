@@ -11,7 +11,7 @@ import numpy as np
 from tledge import engine, feed, preprocess
 from tledge.data.opening import opened
 from tledge.errors import ModelError
-from tledge.model import image_input, targets
+from tledge.model import image_input, targets, whole_pictures
 from tledge.model.fixed_batch import fix_batch
 from tledge.model.join import join
 from tledge.model.manifest import GOLDEN_SAMPLES, golden_samples, stamp
@@ -54,7 +54,7 @@ def build(
             "Please report this as a bug, with the backbone's name.",
         )
     if packaging.input == "image" and isinstance(spec, PreprocessSpec):
-        batch = [image_input.small_picture(opened(sample), spec) for sample in chosen]
+        batch = [whole_pictures.golden_picture(opened(sample), spec) for sample in chosen]
         found = feed.probabilities(session, feed.input_of(session), batch)
     golden = golden_samples(batch, found)
     return stamp(model, replace(manifest, golden=golden, target=packaging.target, input=packaging.input)), check

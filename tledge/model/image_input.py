@@ -13,26 +13,20 @@ Source: ONNX operators, Resize-18; microsoft/onnxruntime pull requests 13890 (CP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tledge import engine, feed, preprocess
 from tledge.backbones.from_onnx.graph import rename
-from tledge.data.opening import opened
 from tledge.model.targets import raise_opset
 from tledge.reference import PAD_GREY
-from tledge.schema import PreprocessSpec, Sample
+from tledge.schema import PreprocessSpec
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
 _PREFIX = "resize/"
-_SMALL = 1.5
-# Threads of one session that spin after a run would take the cores from the other.
-_IN_TURN = {"session.intra_op.allow_spinning": "0"}
 _CUBIC = {"mode": "cubic", "cubic_coeff_a": -0.5}
 _AXES, _CHANNELS_FIRST = np.array([1, 2]), [0, 3, 1, 2]
 _MODES: dict[str, dict[str, Any]] = {"bilinear": {"mode": "linear"}, "bicubic": _CUBIC}
@@ -172,42 +166,3 @@ def _node(op_type: str, inputs: list[str], output: str, **attributes: Any) -> An
     from onnx import helper
 
     return helper.make_node(op_type, inputs, [output], output, **attributes)
-
-
-# ── Pictures to try it on ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def small_picture(source: str | bytes | np.ndarray, spec: PreprocessSpec) -> np.ndarray:
-    """Return the picture `source` with at most half as many pixels again as `spec` has, in its own proportions."""
-    pixels = preprocess.whole(source)
-    height, width = pixels.shape[:2]
-    scale = (_SMALL * spec.height * spec.width / (height * width)) ** 0.5
-    if scale >= 1:
-        return pixels
-    out = np.empty((max(1, int(height * scale)), max(1, int(width * scale)), 3), np.uint8)
-    preprocess.fit_into(pixels, PreprocessSpec(*out.shape[:2]), out)
-    return out
-
-
-def through_graph(
-    content: bytes, spec: PreprocessSpec, samples: Sequence[Sample]
-) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return what the model file `content` gives for whole `samples`, float32 [n, classes], and how its pixels differ.
-
-    They are compared with what `preprocess` makes of the same decoded pictures: the largest difference of a grey level,
-    and the mean one.
-    """
-    model = engine.open_session(content, provider="cpu", name="The joined model", tune=_IN_TURN)
-    resizing = fitting(spec).SerializeToString()
-    resize = engine.open_session(resizing, provider="cpu", name="The resizing graph", tune=_IN_TURN)
-    given, (native,) = feed.input_of(model), preprocess.empty(1, spec)
-    rows, largest, total = [], 0, 0.0
-    for sample in samples:
-        picture = preprocess.whole(opened(sample))
-        rows.append(feed.probabilities(model, given, [picture]))
-        preprocess.fit_into(picture, spec, native)
-        difference = np.abs(
-            resize.run(None, {"image": picture[None]})[0][0].transpose(1, 2, 0).astype(np.int16) - native
-        )
-        largest, total = max(largest, int(difference.max())), total + float(difference.mean())
-    return np.concatenate(rows), (float(largest), total / len(rows))
