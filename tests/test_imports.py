@@ -22,7 +22,7 @@ LAYERS = (
     {"backbones", "data", "augment"},
     {"preprocess"},
     {"decode"},
-    {"engine", "gpu", "native"},
+    {"engine", "feed", "gpu", "native"},
     {"installation"},
     {"placement", "tensorrt"},
     {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"}
@@ -30,7 +30,18 @@ LAYERS = (
     {"schema"},
     {"errors"},
 )
-RUNTIME_MAY_USE = {"preprocess", "decisions", "decode", "native", "engine", "machine", "seal", "schema", "errors"}
+RUNTIME_MAY_USE = {
+    "preprocess",
+    "decisions",
+    "decode",
+    "native",
+    "engine",
+    "feed",
+    "machine",
+    "seal",
+    "schema",
+    "errors",
+}
 HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "PIL", "pygal", "jinja2", "matplotlib"}
 
 

@@ -6,7 +6,8 @@ A picture: decode → resize → uint8 RGB. A vector: float32, of the right leng
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,27 @@ def load_into(source: str | os.PathLike[str] | bytes | np.ndarray, spec: InputSp
         fit_into(decode(source, (spec.height, spec.width)), spec, out)
 
 
+def whole(source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
+    """Return the picture `source` (path, bytes of a file, pixels) as it is, uint8 [H, W, 3] RGB of its own size.
+
+    Raises what `decode` raises, and DataError when `source` is no picture.
+    """
+    pixels = source if isinstance(source, np.ndarray) else decode(source)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise DataError("the model takes pictures, this is a vector")
+    grey = pixels.ndim == 2 or pixels.shape[2] == 1
+    rgb = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3)) if grey else pixels
+    return np.ascontiguousarray(rgb)
+
+
+def pictures(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: PreprocessSpec) -> list[np.ndarray]:
+    """Return each of `samples` as `whole` does; what they may be, and what is raised, is as in `preprocess`."""
+    return [
+        _named(whole, sample) if isinstance(sample, str | os.PathLike) else whole(_checked(sample, spec))
+        for sample in _listed(samples, spec)
+    ]
+
+
 def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: InputSpec) -> np.ndarray:
     """Return a batch of N samples, as `empty` shapes it.
 
@@ -70,15 +92,11 @@ def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: Inp
     Vectors are arrays of as many numbers as the model takes, or one array [N, length]. Raises DataError when a file
     cannot be decoded or a number is not finite, and TypeError for anything that is not of that form.
     """
-    batch = 4 if isinstance(spec, PreprocessSpec) else 2
-    if isinstance(samples, str | bytes | os.PathLike) or (isinstance(samples, np.ndarray) and samples.ndim != batch):
-        wanted = "a list of paths or arrays, or uint8 [N, H, W, 3]" if batch == 4 else f"float32 [N, {spec.length}]"
-        raise TypeError(f"{_WORDS[spec.kind]}s must be {wanted}; found {_describe(samples)}.")
-    listed = list(samples)
+    listed = _listed(samples, spec)
     out = empty(len(listed), spec)
     for sample, place in zip(listed, out, strict=True):
         if isinstance(sample, str | os.PathLike):
-            _load_named(sample, spec, place)
+            _named(load_into, sample, spec, place)
         else:
             load_into(_checked(sample, spec), spec, place)
     return out
@@ -87,9 +105,17 @@ def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: Inp
 _WORDS = {"image": "Image", "vector": "Vector"}
 
 
-def _load_named(path: str | os.PathLike[str], spec: InputSpec, out: np.ndarray) -> None:
+def _listed(samples: Iterable[Any], spec: InputSpec) -> list[Any]:
+    batch = 4 if isinstance(spec, PreprocessSpec) else 2
+    if isinstance(samples, str | bytes | os.PathLike) or (isinstance(samples, np.ndarray) and samples.ndim != batch):
+        wanted = "a list of paths or arrays, or uint8 [N, H, W, 3]" if batch == 4 else f"float32 [N, {spec.length}]"
+        raise TypeError(f"{_WORDS[spec.kind]}s must be {wanted}; found {_describe(samples)}.")
+    return list(samples)
+
+
+def _named(load: Callable[..., Any], path: str | os.PathLike[str], *rest: Any) -> Any:
     try:
-        load_into(path, spec, out)
+        return load(path, *rest)
     except DataError as error:
         raise DataError(f"Picture {os.fspath(path)}: {error.message}.", "Replace or remove it.") from error
 

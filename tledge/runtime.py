@@ -16,17 +16,19 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tledge import decisions, engine, preprocess
+from tledge import decisions, engine, feed, preprocess
 from tledge.errors import ModelError
 from tledge.schema import (
     Fit,
     GoldenSample,
+    GraphInput,
     InputSpec,
     Interpolation,
     Manifest,
     Precision,
     Prediction,
     PreprocessSpec,
+    Target,
     VectorSpec,
 )
 from tledge.seal import check_seal
@@ -62,6 +64,7 @@ class Predictor:
         self.bytes = len(content)
         self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path), tune=tune)
         self.manifest = _manifest(self.session, self.path)
+        self.input = feed.input_of(self.session)
         self.provider = engine.active_provider(self.session)
         self.nodes_elsewhere = engine.nodes_elsewhere(self.session, content)
 
@@ -83,16 +86,28 @@ class Predictor:
 
     def probabilities(self, images: Images) -> np.ndarray:
         """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
-        listed = self._listed(images)
-        parts = [
-            self.run(preprocess.preprocess(listed[start : start + BATCH], self.manifest.preprocess))
-            for start in range(0, len(listed), BATCH)
-        ]
+        listed, spec = self._listed(images), self.manifest.preprocess
+        prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
+        parts = [self.run(prepare(listed[start : start + BATCH], spec)) for start in range(0, len(listed), BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors."""
-        return self.session.run(["probabilities"], {self.manifest.preprocess.kind: batch})[0]
+    def load(self, source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
+        """Return one sample as `run` takes it: a picture (path, bytes of a file, pixels) or a vector.
+
+        Raises DataError when it cannot be read, or is of the other kind than the model takes.
+        """
+        if self.input.any_size:
+            return preprocess.whole(source)
+        (row,) = preprocess.empty(1, self.manifest.preprocess)
+        preprocess.load_into(source, self.manifest.preprocess, row)
+        return row
+
+    def run(self, batch: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors.
+
+        A list of these will do as well; a model that takes any size takes a list of uint8 [H, W, 3].
+        """
+        return feed.probabilities(self.session, self.input, batch)
 
     def prediction(self, path: str, row: np.ndarray) -> Prediction:
         """Name the probabilities in `row` float32 [classes] of the picture at `path`.
@@ -155,6 +170,7 @@ def _check_types(document: Manifest | InputSpec) -> None:
 
 def _check_words(manifest: Manifest) -> None:
     spec, known = manifest.preprocess, [(manifest.precision, get_args(Precision))]
+    known += [(manifest.target, get_args(Target)), (manifest.input, get_args(GraphInput))]
     if isinstance(spec, PreprocessSpec):
         known += [(spec.kind, ("image",)), (spec.fit, get_args(Fit)), (spec.interpolation, get_args(Interpolation))]
     if any(word not in words for word, words in known):
@@ -169,9 +185,14 @@ def _fits(manifest: Manifest, session: Any) -> bool:
     spec = manifest.preprocess
     inputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_inputs()}
     outputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_outputs()}
-    vector = isinstance(spec, VectorSpec)
-    wanted = ("tensor(float)", [spec.length]) if vector else ("tensor(uint8)", [spec.height, spec.width, 3])
+    wanted = ("tensor(uint8)", ["H", "W", 3])
+    if isinstance(spec, VectorSpec):
+        wanted = ("tensor(float)", [spec.length])
+    elif manifest.input == "tensor":
+        wanted = ("tensor(uint8)", [spec.height, spec.width, 3])
     rows = ("tensor(float)", [len(manifest.classes)])
+    if manifest.input == "image" and isinstance(spec, VectorSpec):
+        return False
     return inputs == {spec.kind: wanted} and outputs == {"probabilities": rows}
 
 

@@ -231,6 +231,16 @@ def export(
     min_agreement: Annotated[
         float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
     ] = 95.0,
+    target: Annotated[
+        str, typer.Option(help="Where the file will run: any, cpu, cuda, tensorrt or jetson; refused if it cannot.")
+    ] = "any",
+    graph_input: Annotated[
+        str,
+        typer.Option("--input", help="tensor: pixels at the model's size; image: of any size, resized in the graph."),
+    ] = "tensor",
+    batch: Annotated[
+        int | None, typer.Option(help="Fix how many samples the graph takes at once [any number].")
+    ] = None,
     provider: Annotated[
         str | None, typer.Option(help="Where onnxruntime runs the backbone; as in training by default.")
     ] = None,
@@ -262,6 +272,9 @@ def export(
                 calibration=calibration,
                 per_tensor=per_tensor,
                 reduce_range=reduce_range,
+                target=target,
+                input=graph_input,
+                batch=batch,
                 provider=provider,
                 force=force,
                 on_progress=session.progress,

@@ -134,6 +134,12 @@ def comparison(result: Comparison | ExportResult, console: Any) -> None:
             )
             for each in result.classes[:_WORST_CLASSES]
         ]
+    if result.input_parity is not None:
+        resized = result.input_parity
+        differ = (
+            f"pixels differ by {resized.pixel_mean_abs_diff:.3f} grey levels, {resized.pixel_max_abs_diff:g} at most"
+        )
+        rows.append(("resized in the graph", f"{resized.agreement:.2%} decided alike, {differ}"))
     if result.p50_ms is not None:
         rows.append(("p50 of one sample", f"{result.p50_ms:.2f} ms"))
     _table(console, (f"{result.precision} against float", ""), rows)

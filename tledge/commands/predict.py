@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from tledge import machine, places, preprocess
+from tledge import machine, places
 from tledge.commands.clock import Progress
 from tledge.data import unlabelled
 from tledge.errors import DataError
 from tledge.runtime import BATCH, Predictor
-from tledge.schema import InputSpec, Prediction, PredictResult, Problem
+from tledge.schema import Prediction, PredictResult, Problem
 
 Source = str | bytes | np.ndarray
 
@@ -38,7 +38,7 @@ def predict(
     predictions: list[Prediction] = []
     skipped: list[Problem] = []
     done = 0
-    for readable, batch, problems in read_batches(names, sources, predictor.manifest.preprocess):
+    for readable, batch, problems in read_batches(names, sources, predictor.load):
         skipped.extend(problems)
         rows = predictor.run(batch) if len(batch) else []
         predictions += [predictor.prediction(names[done + i], row) for i, row in zip(readable, rows, strict=True)]
@@ -63,9 +63,9 @@ def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
 
 
 def read_batches(
-    names: Sequence[str], sources: Sequence[Source], spec: InputSpec
-) -> Iterator[tuple[list[int], np.ndarray, list[Problem]]]:
-    """Yield, for each run of samples, which of them were read, the batch of those, and what is wrong with the rest.
+    names: Sequence[str], sources: Sequence[Source], load: Callable[[Source], np.ndarray]
+) -> Iterator[tuple[list[int], list[np.ndarray], list[Problem]]]:
+    """Yield, for each run of samples, which were read, what `load` made of those, and what is wrong with the others.
 
     The next batch is decoded, on every core, while the caller works on this one.
     """
@@ -73,7 +73,7 @@ def read_batches(
 
     def batch_from(start: int) -> Iterator[np.ndarray | Problem]:
         part = slice(start, start + BATCH)
-        return pool.map(lambda name, source: _read(name, source, spec), names[part], sources[part])
+        return pool.map(lambda name, source: _read(name, source, load), names[part], sources[part])
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         decoding = [batch_from(start) for start in starts[:1]]
@@ -83,16 +83,14 @@ def read_batches(
             rows = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
             readable = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, np.ndarray)]
             problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
-            yield readable, np.stack(rows) if rows else np.empty(0, np.uint8), problems
+            yield readable, rows, problems
 
 
-def _read(name: str, source: Source, spec: InputSpec) -> np.ndarray | Problem:
-    (row,) = preprocess.empty(1, spec)
+def _read(name: str, source: Source, load: Callable[[Source], np.ndarray]) -> np.ndarray | Problem:
     try:
-        preprocess.load_into(source, spec, row)
+        return load(source)
     except DataError as error:
         return Problem(name, error.message)
-    return row
 
 
 def _files(path: Path) -> list[str]:

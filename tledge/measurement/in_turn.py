@@ -30,7 +30,7 @@ def median_latencies_ms(predictors: Sequence[Predictor], seconds: float) -> list
     return [float(np.median(each)) for each in medians]
 
 
-def _median_ms(predictor: Predictor, sample: np.ndarray, seconds: float) -> float:
+def _median_ms(predictor: Predictor, sample: np.ndarray | list[np.ndarray], seconds: float) -> float:
     times: list[float] = []
     while not times or sum(times) < seconds:
         times.append(timed(lambda: predictor.run(sample)))

@@ -1,6 +1,7 @@
 """How a model is used, and what is measured then. The names are MLPerf Inference's (Reddi et al. 2020).
 
-Latency is the model alone: pixels at the model's size in memory → probabilities in memory.
+Latency is the model alone: pixels at the model's size in memory → probabilities in memory. A model that takes pictures
+of any size gets those of a camera's full frame, and resizing them is part of it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ from tledge.runtime import Predictor
 from tledge.schema import Offline, SingleStream
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+_FRAME = (1080, 1920, 3)
 _WINDOW = 10
 _STABLE = 0.03
 _WARM_UP_S = 3.0
 
 
-def noise(predictor: Predictor, batch: int, seed: int = 0) -> np.ndarray:
-    """Return a batch of random pictures or vectors: what the numbers are does not change what a network costs."""
-    like, rng = preprocess.empty(batch, predictor.manifest.preprocess), np.random.default_rng(seed)
+def noise(predictor: Predictor, batch: int, seed: int = 0) -> np.ndarray | list[np.ndarray]:
+    """Return a batch of random pictures or vectors: what the numbers are does not change what a network costs.
+
+    Where the graph takes pictures of any size, they are of 1080 × 1920 pixels.
+    """
+    rng = np.random.default_rng(seed)
+    if predictor.input.any_size:
+        return [rng.integers(0, 256, _FRAME, np.uint8)] * batch
+    like = preprocess.empty(batch, predictor.manifest.preprocess)
     return rng.integers(0, 256, like.shape, np.uint8) if like.dtype == np.uint8 else rng.random(like.shape, like.dtype)
 
 
@@ -56,8 +64,12 @@ def single_stream(predictor: Predictor, seconds: float) -> SingleStream:
 
 
 def offline(predictor: Predictor, seconds: float) -> Offline:
-    """Run batches of each size for its share of `seconds`; the rate is samples over time, pauses included."""
-    rates = {str(size): _rate(predictor, size, seconds / len(BATCH_SIZES)) for size in BATCH_SIZES}
+    """Run batches of each size for its share of `seconds`; the rate is samples over time, pauses included.
+
+    Pictures of any size have no batches but those of one.
+    """
+    sizes = BATCH_SIZES[:1] if predictor.input.any_size else BATCH_SIZES
+    rates = {str(size): _rate(predictor, size, seconds / len(sizes)) for size in sizes}
     best = max(rates, key=lambda size: rates[size])
     return Offline(rates[best], int(best), rates)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tledge.backbones.from_onnx.opset import version
+from tledge.model.targets import raise_opset
 from tledge.schema import Backbone
 
 if TYPE_CHECKING:
@@ -16,12 +18,15 @@ def join(backbone: Backbone, head: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model: the backbone's graph with the graph of `head` behind its `features`.
 
     `head` takes `features` float32 [N, dimension] and gives `probabilities` float32 [N, classes]; all it names within
-    stands under "head/" in the model. The higher of two operator set versions holds for both.
+    stands under "head/" in the model. The newer of two operator sets holds for both: the other part is rewritten for
+    it. Raises ModelError when that cannot be.
     """
     import onnx
     from onnx import compose
 
     model = onnx.load(backbone.path)
+    opset = max(version(model), version(head))
+    model, head = raise_opset(model, opset), raise_opset(head, opset)
     (features,), (inner,) = model.graph.output, head.graph.input
     tail = compose.add_prefix(head, _HEAD)
     for node in tail.graph.node:
@@ -48,5 +53,5 @@ def _agree_on_operators(model: onnx.ModelProto, tail: onnx.ModelProto) -> None:
     for each in tail.opset_import:
         versions[each.domain] = max(each.version, versions.get(each.domain, 0))
     del model.opset_import[:]
-    for domain, version in versions.items():
-        model.opset_import.add(domain=domain, version=version)
+    for domain, number in versions.items():
+        model.opset_import.add(domain=domain, version=number)

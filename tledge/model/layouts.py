@@ -62,27 +62,31 @@ def _paths(layout: str, name: str) -> list[PurePosixPath]:
 
 
 def _triton(name: str, content: bytes) -> dict[PurePosixPath, bytes]:
-    """Source: Triton's model_configuration.md and model_config.proto; dims leave out the batch."""
+    """Source: Triton's model_configuration.md and model_config.proto; dims leave out a batch that is not fixed."""
     model = _parsed(content)
     (given,), (made,) = model.graph.input, model.graph.output
+    fixed = given.type.tensor_type.shape.dim[0].dim_value  # then Triton must not put batches together itself
     config = f"""\
 name: "{name}"
 backend: "onnxruntime"
-max_batch_size: {_MOST_IN_A_BATCH}
-input [ {{ name: "{given.name}" data_type: {_type(given)} dims: {_dims(given)} }} ]
-output [ {{ name: "{made.name}" data_type: {_type(made)} dims: {_dims(made)} label_filename: "labels.txt" }} ]
-dynamic_batching {{ }}
+max_batch_size: {0 if fixed else _MOST_IN_A_BATCH}
+input [ {{ name: "{given.name}" data_type: {_type(given)} dims: {_dims(given, fixed)} }} ]
+output [ {{ name: "{made.name}" data_type: {_type(made)} dims: {_dims(made, fixed)} label_filename: "labels.txt" }} ]
 """
+    config += "" if fixed else "dynamic_batching { }\n"
     classes = json.loads(_entries(model)["classes"])
     labels = "".join(" ".join(each.splitlines()) + "\n" for each in classes)  # one line each, whatever they hold
     return dict(zip(_paths("triton", name), (config.encode(), labels.encode(errors="replace"), content), strict=True))
 
 
 def _web(content: bytes) -> dict[PurePosixPath, bytes]:
-    entries = _entries(_parsed(content))
+    model = _parsed(content)
+    entries = _entries(model)
     manifest = json.loads(entries["tledge.manifest"])
     if manifest["preprocess"]["kind"] != "image":
         raise TledgeError("A page in a browser takes pictures, and this model takes vectors.", "Use --layout file.")
+    if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value > 1:
+        raise TledgeError("The page classifies one picture at a time, this model wants more.", "Leave --batch away.")
     labels = {key: manifest[key] for key in ("classes", "multilabel", "thresholds")}
     script, page = ((_WEB / each).read_bytes() for each in ("classify.js", "index.html"))
     files = (script, page, json.dumps(labels).encode(), content, entries["preprocess"].encode())
@@ -107,5 +111,6 @@ def _type(value: onnx.ValueInfoProto) -> str:
     return {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}[value.type.tensor_type.elem_type]
 
 
-def _dims(value: onnx.ValueInfoProto) -> str:
-    return json.dumps([dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]])
+def _dims(value: onnx.ValueInfoProto, fixed: int) -> str:
+    dims = value.type.tensor_type.shape.dim[0 if fixed else 1 :]
+    return json.dumps([dim.dim_value or -1 for dim in dims])

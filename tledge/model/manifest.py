@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,20 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["GOLDEN_SAMPLES", "MANIFEST_VERSION", "golden_samples", "stamp"]
 
 GOLDEN_SAMPLES = 4
+_LATER = ("target", "input")
 
 
 def stamp(model: onnx.ModelProto, manifest: Manifest) -> bytes:
     """Return the bytes of `model` with `manifest` in its metadata, sealed.
 
-    Besides the manifest, class names, preprocessing and precision stand in entries of their own, so that a program
-    without a JSON schema of ours can read them.
+    What came into the manifest later stands in it only where it is not as it was before, so that an older tledge reads
+    all that it can run. Besides the manifest, class names, preprocessing and precision stand in entries of their own,
+    so that a program without a JSON schema of ours can read them.
     """
     entries = {
-        MANIFEST_KEY: json.dumps(asdict(manifest), sort_keys=True),
+        MANIFEST_KEY: json.dumps(_document(manifest), sort_keys=True),
         "classes": json.dumps(manifest.classes),
         "preprocess": json.dumps(asdict(manifest.preprocess), sort_keys=True),
         "precision": manifest.precision,
     }
+    if manifest.input != "tensor":
+        entries["input"] = manifest.input
     model.producer_version = __version__
     del model.metadata_props[:]
     for key, value in entries.items():
@@ -42,7 +47,15 @@ def stamp(model: onnx.ModelProto, manifest: Manifest) -> bytes:
     return seal(model.SerializeToString(deterministic=True))
 
 
-def golden_samples(batch: np.ndarray, probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
+def _document(manifest: Manifest) -> dict[str, Any]:
+    document = asdict(manifest)
+    for field in fields(manifest):
+        if field.name in _LATER and document[field.name] == field.default:
+            del document[field.name]
+    return document
+
+
+def golden_samples(batch: Sequence[np.ndarray], probabilities: np.ndarray) -> tuple[GoldenSample, ...]:
     """Return the rows of `batch`, pictures or vectors, with the `probabilities` float32 [n, classes] they must give."""
     return tuple(
         _golden(row, tuple(float(p) for p in expected)) for row, expected in zip(batch, probabilities, strict=True)

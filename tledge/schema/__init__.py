@@ -42,6 +42,7 @@ from tledge.schema.exports import (
     ErrorChange,
     ExportResult,
     HeadChoice,
+    InputParity,
     Parity,
     Quantization,
 )
@@ -64,14 +65,16 @@ from tledge.schema.networks import (
     ChannelOrder,
     Features,
     Fit,
+    GraphInput,
     InputSpec,
     Interpolation,
     Pool,
     Precision,
     PreprocessSpec,
+    Target,
     VectorSpec,
 )
-from tledge.schema.options import Budgets, QuantizeOptions, TrainOptions
+from tledge.schema.options import Budgets, Packaging, QuantizeOptions, TrainOptions
 from tledge.schema.samples import (
     Dataset,
     Problem,
@@ -110,9 +113,11 @@ __all__ = [
     "Fit",
     "GoldenCheck",
     "GoldenSample",
+    "GraphInput",
     "Head",
     "HeadChoice",
     "HeadOptions",
+    "InputParity",
     "InputSpec",
     "Interpolation",
     "Manifest",
@@ -122,6 +127,7 @@ __all__ = [
     "Offline",
     "Optimizer",
     "Outcome",
+    "Packaging",
     "Parity",
     "Pool",
     "Precision",
@@ -138,6 +144,7 @@ __all__ = [
     "SignResult",
     "SingleStream",
     "Split",
+    "Target",
     "TrainOptions",
     "TrainResult",
     "VectorSpec",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tledge.schema.documents import CacheCounts, GoldenCheck
 from tledge.schema.heads import Metrics
+from tledge.schema.networks import GraphInput, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,24 @@ class Parity:
     agreement: float
     max_abs_diff: float
     mean_abs_diff: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InputParity:
+    """How a model that takes pictures of any size compares with itself behind tledge's own decoding and resizing.
+
+    Whole pictures through the graph stand beside the same files decoded and resized as in training: `agreement` is the
+    share of equal decisions, `max_abs_diff` the largest change of a probability. `pixel_max_abs_diff` and
+    `pixel_mean_abs_diff`, in grey levels, are those of the resize alone, from the same decoded pixels.
+    """
+
+    samples: int
+    agreement: float
+    max_abs_diff: float
+    mean_abs_diff: float
+    pixel_max_abs_diff: float
+    pixel_mean_abs_diff: float
     passed: bool
 
 
@@ -124,7 +143,8 @@ class Comparison:
     """An exported model against the run's float model; what `tledge export` prints beside the error when a check fails.
 
     `classes` has those with test samples, the largest drop of recall first. `p50_ms` is the median latency of one
-    sample here, where a bound on it was asked for. `candidates` are all that were tried, where there was a choice.
+    sample here, where a bound on it was asked for. `input_parity` is there for a graph that takes pictures of any size.
+    `candidates` are all that were tried, where there was a choice.
     """
 
     schema_version: int
@@ -136,20 +156,22 @@ class Comparison:
     bytes: int = 0
     p50_ms: float | None = None
     candidates: tuple[CandidateFigures, ...] = ()
+    input_parity: InputParity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
     """The document of `tledge export`. `seconds` holds quantize, extract, fit, total.
 
-    `accuracy`, `errors`, `classes`, `parity` and `p50_ms` as in Comparison. `candidates` are all that were tried, the
-    model itself among them.
+    `accuracy`, `errors`, `classes`, `parity`, `p50_ms` and `input_parity` as in Comparison. `candidates` are all that
+    were tried, the model itself among them.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
     `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
     `digest` is the SHA-256 of the whole file.
+    `target`, `input` and `batch` as in Packaging.
     `out` is what was asked for: the `model` itself, or the folder that a `layout` other than file made around it.
     """
 
@@ -175,3 +197,7 @@ class ExportResult:
     p50_ms: float | None = None
     candidates: tuple[CandidateFigures, ...] = ()
     created: str = ""
+    target: Target = "any"
+    input: GraphInput = "tensor"
+    batch: int | None = None
+    input_parity: InputParity | None = None

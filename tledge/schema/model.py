@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tledge.schema.networks import InputSpec, Precision
+from tledge.schema.networks import GraphInput, InputSpec, Precision, Target
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSample:
     """An input of the model, and the `probabilities` it gave where it was exported.
 
-    A picture at the model's input size stands in `png`, a vector as little-endian float32 in `vector`, both in base64.
+    A picture stands in `png`, at the model's input size unless the graph takes any; a vector as little-endian float32
+    in `vector`; both in base64.
     """
 
     png: str
@@ -23,7 +24,9 @@ class GoldenSample:
 class Manifest:
     """What a model file says of itself, kept as JSON in its ONNX metadata under `tledge.manifest`.
 
-    `thresholds` as in Head. Of a `multilabel` model the probabilities of a sample need not sum to one.
+    `thresholds` as in Head. `target` is where it was made to run. With `input` "tensor" the graph takes what
+    `preprocess` gives; with "image", pictures of any size, uint8 [N, H, W, 3], and fits them as `preprocess` says. Of a
+    `multilabel` model the probabilities of a sample need not sum to one.
     """
 
     schema_version: int
@@ -42,3 +45,5 @@ class Manifest:
     head: str = "linear"
     multilabel: bool = False
     thresholds: tuple[float, ...] = ()
+    target: Target = "any"
+    input: GraphInput = "tensor"

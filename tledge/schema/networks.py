@@ -15,6 +15,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 Pool = Literal["avg", "max", "flatten"]
 Precision = Literal["fp32", "fp16", "int8"]
 ChannelOrder = Literal["rgb", "bgr"]
+Target = Literal["any", "cpu", "cuda", "tensorrt", "jetson"]
+GraphInput = Literal["tensor", "image"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tledge.schema.heads import ClassWeight, Optimizer
-from tledge.schema.networks import ChannelOrder, Pool
+from tledge.schema.networks import ChannelOrder, GraphInput, Pool, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,19 @@ class Budgets:
     max_class_drop: float | None = None
     max_bytes: int | None = None
     max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packaging:
+    """What form a model file has.
+
+    `target` is where it will run, `input` what the graph takes: tensor, uint8 pixels at the model's size, or image,
+    pictures of any size. `batch` fixes the number of samples that are run at once; None leaves it open.
+    """
+
+    target: Target = "any"
+    input: GraphInput = "tensor"
+    batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from tledge.errors import BackboneError, MissingExtra
 from tledge.schema import Backbone, BackboneOptions, InputSpec, Pool
 
 # Part of the key under which a result is kept: raise it whenever the same file would give other bytes.
-REVISION = 1
+REVISION = 2
 
 
 def accepts(path: Path) -> bool:

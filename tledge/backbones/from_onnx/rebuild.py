@@ -8,11 +8,14 @@ from typing import Any
 from tledge.backbones.from_onnx.batch import free_batch
 from tledge.backbones.from_onnx.feed import take_pictures, take_vectors
 from tledge.backbones.from_onnx.fold_batch_norm import fold_batch_norm
+from tledge.backbones.from_onnx.fold_constants import fold_constants
 from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants
 from tledge.backbones.from_onnx.input import NetworkInput
 from tledge.backbones.from_onnx.opset import settle_opset, settle_versions
 from tledge.backbones.from_onnx.output import give_features
 from tledge.backbones.from_onnx.widen import widen
+from tledge.backbones.passes.drop_reshapes import drop_reshapes
+from tledge.backbones.passes.paddings import settle_paddings
 from tledge.errors import BackboneError
 from tledge.schema import ChannelOrder, InputSpec, Pool, VectorSpec
 
@@ -58,6 +61,7 @@ def rebuild(model: Any, plan: Plan, name: str) -> Any:
     lift_constants(model.graph)
     _name_nodes(model.graph)
     widen(model)
+    fold_constants(model, name)
     fold_batch_norm(model.graph)
     free_batch(model, plan.form.batch or 1, fixed=plan.form.batch is not None)
     model = compose.add_prefix(model, _PREFIX)
@@ -66,6 +70,8 @@ def rebuild(model: Any, plan: Plan, name: str) -> Any:
         take_vectors(model, plan.spec, _PREFIX + plan.form.name)
     else:
         take_pictures(model, plan.spec, plan.order, plan.form, _PREFIX + plan.form.name)
+    drop_reshapes(model, follow_shapes=True)
+    settle_paddings(model)
     keep_what_leads_to(model, _PREFIX + plan.tensor)
     give_features(model.graph, _PREFIX + plan.tensor, len(plan.shape), plan.pool, plan.channels_last, plan.dimension)
     _finish(model, name)

@@ -14,13 +14,14 @@ import numpy as np
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-def drop_reshapes(model: Any) -> None:
+def drop_reshapes(model: Any, *, follow_shapes: bool = False) -> None:
     """Take chains of reshaping nodes with equal shapes at both ends out of `model`, an onnx.ModelProto, in place.
 
-    The shape that any other Reshape leads to becomes a constant where it is known but for its first axis.
+    The shape that any other Reshape leads to becomes a constant where it is known but for its first axis. With
+    `follow_shapes` that includes what nodes compute from the shapes of other tensors, as PyTorch writes `view`.
     """
     graph = model.graph
-    shapes = _shapes(model)
+    shapes = _shapes(model, follow_shapes)
     constants = {tensor.name for tensor in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
@@ -55,10 +56,10 @@ def _settle(graph: Any, node: Any, shape: list[int | None] | None) -> None:
         graph.initializer.append(numpy_helper.from_array(np.array([-1, *shape[1:]], np.int64), node.input[1]))
 
 
-def _shapes(model: Any) -> dict[str, list[int | None]]:
+def _shapes(model: Any, follow_shapes: bool) -> dict[str, list[int | None]]:
     from onnx.shape_inference import infer_shapes
 
-    graph = infer_shapes(model).graph
+    graph = infer_shapes(model, data_prop=follow_shapes).graph
     return {
         value.name: [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.input, *graph.output)

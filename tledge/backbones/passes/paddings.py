@@ -39,7 +39,7 @@ def settle_paddings(model: Any) -> None:
 def _pads_with_zeros(node: Any, constants: dict[str, Any]) -> bool:
     from onnx import numpy_helper
 
-    if node.op_type != "Pad" or node.input[1] not in constants:
+    if node.op_type != "Pad" or node.input[1] not in constants or len(node.input) > 3:  # a fourth names axes
         return False
     if any(attribute.name == "mode" and attribute.s != b"constant" for attribute in node.attribute):
         return False

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tledge.errors import CheckFailed, DataError, TledgeError
-from tledge.schema import AccuracyChange, Budgets, ClassChange, Comparison, ErrorChange, Metrics, Parity
+from tledge.schema import AccuracyChange, Budgets, ClassChange, Comparison, ErrorChange, InputParity, Metrics, Parity
 
 _ROUNDING = 1e-9  # points that come of subtracting two shares, and are no drop
 
@@ -62,6 +62,18 @@ def compare(
     )
 
 
+def input_parity(
+    decisions: tuple[np.ndarray, np.ndarray], change: np.ndarray, pixels: tuple[float, float], min_agreement: float
+) -> InputParity:
+    """Compare a model behind tledge's own resize with the same behind that of its graph, as in `compare`.
+
+    `pixels` are the largest and the mean difference of a grey level.
+    """
+    agreement, difference = float((decisions[0] == decisions[1]).all(axis=1).mean()), np.abs(change)
+    figures = float(difference.max()), float(difference.mean()), *pixels
+    return InputParity(len(change), agreement, *figures, passed=agreement >= min_agreement)
+
+
 def error_change(before: int, after: int) -> ErrorChange:
     """Return both counts and their ratio: 1 when neither erred, None when only the later one did."""
     if before:
@@ -105,6 +117,13 @@ def _agreement(found: Comparison, budgets: Budgets) -> Iterator[Breach]:
             option,
             f"The exported model must agree with the float model on {budgets.min_agreement:.1%} of the test samples "
             f"({option}), it agrees on {parity.agreement:.1%} of {parity.samples}",
+        )
+    resized = found.input_parity
+    if resized is not None and not resized.passed:
+        yield Breach(
+            option,
+            f"Pictures of any size must be decided on as resized ones are in {budgets.min_agreement:.1%} of the test "
+            f"samples ({option}), they are in {resized.agreement:.1%} of {resized.samples}",
         )
 
 

@@ -79,6 +79,8 @@ def _joined(
     rows, scores = steps.score(head, features)
     content, golden = steps.build(backbone, head, features, rows, scores)
     found = replace(_compare(precision, steps, original, head, rows, scores), bytes=len(content))
+    if steps.packaging.input == "image":
+        found = replace(found, input_parity=steps.input_parity(content, backbone, head, features, rows))
     counts = CacheCounts(features.hits, features.misses)
     return Candidate(precision, content, seal.check_seal(content, "the model"), scores, found, golden, counts, **facts)
 

@@ -11,7 +11,7 @@ from tledge import decisions, heads, machine, model, places
 from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
-from tledge.errors import DataError
+from tledge.errors import DataError, TledgeError
 from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
@@ -20,7 +20,9 @@ from tledge.schema import (
     Features,
     Head,
     HeadChoice,
+    InputParity,
     Metrics,
+    Packaging,
     Quantization,
     QuantizeOptions,
     TrainOptions,
@@ -43,10 +45,18 @@ class Original(NamedTuple):
 
 
 class Steps:
-    """The steps of one export over the samples of one run, judged by `limits`."""
+    """The steps of one export over the samples of one run, judged by `limits`, to a file in the form of `packaging`."""
 
-    def __init__(self, dataset: Dataset, options: TrainOptions, limits: Budgets, provider: str, clock: Clock) -> None:
-        self.dataset, self.options, self.limits = dataset, options, limits
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: TrainOptions,
+        limits: Budgets,
+        packaging: Packaging,
+        provider: str,
+        clock: Clock,
+    ) -> None:
+        self.dataset, self.options, self.limits, self.packaging = dataset, options, limits, packaging
         self.provider, self.clock = provider, clock
 
     def quantize(self, backbone: Backbone, asked: QuantizeOptions) -> tuple[Backbone, Quantization]:
@@ -119,7 +129,17 @@ class Steps:
         manifest = pipeline.manifest_of(backbone, self.dataset, head, scores.accuracy, len(rows))
         samples = self.tested(features).samples
         with self.clock.stage("build", "Joining the model"):
-            return model.build(backbone, heads.graph(head, backbone.dimension), manifest, samples, rows)
+            graph = heads.graph(head, backbone.dimension)
+            return model.build(backbone, graph, manifest, samples, rows, self.packaging)
+
+    def input_parity(
+        self, content: bytes, backbone: Backbone, head: Head, features: Features, rows: np.ndarray
+    ) -> InputParity:
+        """Return how the model file `content`, which resizes by itself, compares with `rows` of the test samples."""
+        with self.clock.stage("input", "Resizing in the graph"):
+            found, pixels = model.through_graph(content, backbone.preprocess, self.tested(features).samples)
+        decided = self.decide(rows, head), self.decide(found, head)
+        return budgets.input_parity(decided, rows - found, pixels, self.limits.min_agreement)
 
     def tested(self, features: Features) -> Features:
         """Return the rows of the test samples."""
@@ -132,7 +152,12 @@ class Steps:
 
 
 def reload(
-    document: dict[str, Any], run: Path, options: TrainOptions, limits: Budgets, clock: Clock
+    document: dict[str, Any],
+    run: Path,
+    options: TrainOptions,
+    limits: Budgets,
+    packaging: Packaging,
+    clock: Clock,
 ) -> tuple[Steps, Original]:
     """Find the run's very samples again; figures on any others would not be comparable.
 
@@ -158,6 +183,12 @@ def reload(
             "Put them back as they were, or train again.",
         )
     budgets.require_tested(len(dataset.test))
-    steps = Steps(dataset, options, limits, provider, clock)
+    _require_pictures(backbone, packaging)
+    steps = Steps(dataset, options, limits, packaging, provider, clock)
     head = run_folder.read_head(run, backbone.dimension, len(document["classes"]))
     return steps, Original(backbone, head, features, *steps.score(head, features))
+
+
+def _require_pictures(backbone: Backbone, packaging: Packaging) -> None:
+    if packaging.input == "image" and backbone.preprocess.kind != "image":
+        raise TledgeError("This run was trained on vectors: there are no pictures to resize.", "Use '--input tensor'.")
