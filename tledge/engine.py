@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,21 @@ def resolve(provider: str, model: Path) -> str:
     if _resolve(provider, _onnxruntime()) == "cpu":
         return "cpu"
     return active_provider(open_session(model, provider=provider))
+
+
+def optimised(model: bytes | Path, name: str = "") -> bytes:
+    """Return `model` as onnxruntime runs it on the CPU, after it fused what it can; layouts are left as they were.
+
+    Raises EngineError and ModelError as open_session does.
+    """
+    ort = _onnxruntime()
+    source, options = model if isinstance(model, bytes) else str(model), _options(ort, 1, {})
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+        found = Path(folder, "optimised.onnx")
+        options.optimized_model_filepath = str(found)
+        _start(ort, source, options, "cpu", name or "The model")
+        return found.read_bytes()
 
 
 def active_provider(session: onnxruntime.InferenceSession) -> str:

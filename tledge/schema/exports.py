@@ -62,16 +62,28 @@ class CalibrationError:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatNode:
+    """A node of an int8 graph that onnxruntime computes in float; `asked`: it was to be left so."""
+
+    name: str
+    operator: str
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
     `reduce_range`: weights of seven bits. `errors` are those of every method, the least first, where auto compared.
+    `float_nodes` are what onnxruntime's CPU provider computes in float all the same: layers, and what breaks the chain
+    between two of int8. An average behind the last layer stays float on purpose and is not among them.
     """
 
     calibration: str
     per_channel: bool
     reduce_range: bool
     errors: tuple[CalibrationError, ...] = ()
+    float_nodes: tuple[FloatNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,9 @@ class Steps:
                 chosen, errors = model.quantize_best(backbone, train, cache, rounding)
             else:
                 chosen = model.quantize(backbone, train, cache, asked.calibration, rounding)
+            left = model.float_nodes(chosen.path)
         method = errors[0].method if errors else asked.calibration
-        return chosen, Quantization(method, rounding.per_channel, rounding.reduce_range, errors)
+        return chosen, Quantization(method, rounding.per_channel, rounding.reduce_range, errors, left)
 
     def fit_again(self, original: Original, chosen: Backbone) -> tuple[Features, Head, HeadChoice | None]:
         """Return the features of the int8 backbone, and the better of the run's head and that fitted to both features.
