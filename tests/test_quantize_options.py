@@ -116,7 +116,7 @@ def test_an_export_says_how_it_was_quantized(run: Path, tmp_path: Path) -> None:
     assert plain is not None and (plain.calibration, plain.per_channel) == ("minmax", True)
     assert [each.method for each in plain.errors] == ["minmax", "minmax"]
     assert plain.errors[0].equalised == plain.equalised != plain.errors[1].equalised
-    assert plain.reduce_range == machine.saturates_int8()
+    assert plain.reduce_range == machine.saturates_int8() and plain.float_nodes == ()
     asked = SimpleNamespace(calibration="auto", per_tensor=True, reduce_range=True)
     found = tledge.export(run, tmp_path / "auto.onnx", min_agreement=0, **vars(asked)).quantization
     assert found is not None and (found.per_channel, found.reduce_range) == (False, True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,21 @@ def resolved(provider: str, session: onnxruntime.InferenceSession) -> str:
     """Return what to ask for in place of `provider`, so that another model runs where `session` does, or not at all."""
     wanted, allowed = _asked(provider, _onnxruntime())
     return "cpu" if active_provider(session) == "cpu" else ",".join((wanted, *allowed))
+
+
+def optimised(model: bytes | Path, name: str = "") -> bytes:
+    """Return `model` as onnxruntime runs it on the CPU, after it fused what it can; layouts are left as they were.
+
+    Raises EngineError and ModelError as open_session does.
+    """
+    ort = _onnxruntime()
+    options = _options(ort, 1, {})
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+        found = Path(folder, "optimised.onnx")
+        options.optimized_model_filepath = str(found)
+        _start(ort, model, options, "cpu", {}, name or "The model")
+        return found.read_bytes()
 
 
 def active_provider(session: onnxruntime.InferenceSession) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from typing import Any
 
 from tledge.cli.session import printable
@@ -20,6 +21,7 @@ from tledge.schema import (
     Prediction,
     PredictResult,
     Problem,
+    Quantization,
     SignResult,
     TrainResult,
     VerifyResult,
@@ -94,12 +96,8 @@ def compare(result: CompareResult, console: Any) -> None:
 def export(result: ExportResult, console: Any) -> None:
     """Show how the exported model compares with the float model, where it is, and what to type next."""
     comparison(result, console)
-    if result.quantization and result.quantization.errors:
-        rows = [
-            (each.method + (", equalised" if each.equalised else ""), f"{each.error:.3g}")
-            for each in result.quantization.errors
-        ]
-        _table(console, ("calibration", "relative squared error of features"), rows)
+    if result.quantization:
+        _quantization(result.quantization, console)
     choice = result.head_choice
     if choice and choice.samples:
         figures = f"{choice.accuracy_refitted:.4f} refitted, {choice.accuracy_original:.4f} original"
@@ -114,6 +112,17 @@ def export(result: ExportResult, console: Any) -> None:
         return
     _line(console, f"Next:  tledge predict {_quoted(result.model)} new.jpg")
     _line(console, f"       tledge bench {_quoted(result.model)}")
+
+
+def _quantization(found: Quantization, console: Any) -> None:
+    if found.errors:
+        rows = [(each.method + (", equalised" if each.equalised else ""), f"{each.error:.3g}") for each in found.errors]
+        _table(console, ("calibration", "relative squared error of features"), rows)
+    for asked, why in ((False, "for want of an int8 kernel"), (True, "as asked")):
+        counts = Counter(each.operator for each in found.float_nodes if each.asked is asked)
+        if counts:
+            said = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
+            _line(console, f"In float between int8 layers {why}: {said}")
 
 
 def comparison(result: Comparison | ExportResult, console: Any) -> None:

@@ -2,8 +2,18 @@
 
 from tledge.model.build import build
 from tledge.model.halve import halve
+from tledge.model.int8_chain import float_nodes
 from tledge.model.quantize import Rounding, quantize, quantize_best
 from tledge.model.verify import check_golden
 from tledge.model.whole_pictures import through_graph
 
-__all__ = ["Rounding", "build", "check_golden", "halve", "quantize", "quantize_best", "through_graph"]
+__all__ = [
+    "Rounding",
+    "build",
+    "check_golden",
+    "float_nodes",
+    "halve",
+    "quantize",
+    "quantize_best",
+    "through_graph",
+]

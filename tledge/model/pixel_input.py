@@ -27,6 +27,17 @@ def overrides(model: Any, spec: InputSpec) -> dict[str, list[dict[str, Any]]]:
     return {nodes[-1].input[0]: [{"scale": np.array(scale), "zero_point": np.array(zero_point)}]}
 
 
+def normalisation(model: Any) -> list[str]:
+    """Return the names of the nodes that normalise the input of `model`, which is what they stay float for."""
+    name, found = model.graph.input[0].name, []
+    while len(readers := [node for node in model.graph.node if name in node.input]) == 1:
+        if readers[0].op_type not in ("Transpose", *_NORMALISATION):
+            break
+        found.append(readers[0].name)
+        name = readers[0].output[0]
+    return found
+
+
 def use_pixels(model: Any) -> None:
     """Feed the bytes of the quantized `model` straight to the DequantizeLinear of its normalised pixels, in place."""
     nodes = _normalisation(model, "QuantizeLinear")

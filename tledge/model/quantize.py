@@ -22,16 +22,17 @@ import numpy as np
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
-from tledge.model import bias_correction, calibration_pictures, equalisation, pixel_input
+from tledge.model import bias_correction, calibration_pictures, constant_factors, equalisation, int8_form, pixel_input
 from tledge.model.calibrate import Calibration, calibrate, channel_reaches, choose_ranges
 from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 5
-# Clip and Relu vanish into the range of what feeds them. Averages stay float: an 8-bit mean of 8-bit values would throw
-# away what averaging gains.
-_QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "MaxPool", "Concat"]
+_REVISION = 6
+# Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
+# would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
+# Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
+_QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "Concat", "Slice", "Split"]
 
 
 class Rounding(NamedTuple):
@@ -83,7 +84,7 @@ def quantize_best(
     to 128 that the ranges come from; where all are equal, on that one. Keeps and raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
-    ways = (False, True) if equalisation.groups(_onnx().load(backbone.path)) else (False,)
+    ways = (False, True) if equalisation.groups(_exact(backbone)) else (False,)
     recipes = [_Recipe(method, equalised) for equalised in ways for method in methods]
     candidates = _kept(backbone, seen, cache_dir, recipes, rounding)
     exact = _features(backbone, others)
@@ -138,8 +139,7 @@ def _quantized(
 ) -> Iterator[tuple[_Recipe, bytes]]:
     if not recipes:
         return
-    onnx = _onnx()
-    exact = onnx.shape_inference.infer_shapes(onnx.load(backbone.path))
+    exact = _exact(backbone)
     for equalised in dict.fromkeys(each.equalised for each in recipes):
         if equalised:
             _equalise(exact, backbone, samples)
@@ -150,13 +150,14 @@ def _quantized(
                 yield recipe, _in_int8(exact, seen, backbone, recipe.method, rounding)
 
 
-def _onnx() -> Any:
+def _exact(backbone: Backbone) -> Any:
+    """Return the float graph of `backbone`, an onnx.ModelProto, in the form that int8 likes."""
     engine.check("cpu")  # must be the first to load onnxruntime, with its settings
     try:
         import onnx
     except ImportError as error:
         raise MissingExtra("onnx", "train") from error
-    return onnx
+    return int8_form.rewritten(onnx.load(backbone.path))
 
 
 def _equalise(model: Any, backbone: Backbone, samples: Sequence[Sample]) -> None:
@@ -173,10 +174,12 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, method: str, rou
 
     model = onnx.ModelProto.FromString(exact.SerializeToString())
     ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
+    constant_factors.carry_ranges(model, ranges)
     bias_correction.correct_biases(model, seen.means, **rounding._asdict())
     pixels = pixel_input.overrides(model, backbone.preprocess)
     with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
         quantized = _rounded(model, ranges, pixels, rounding)
+    constant_factors.drop(quantized)
     if pixels:
         pixel_input.use_pixels(quantized)
     onnx.checker.check_model(quantized)
@@ -200,7 +203,7 @@ def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any], ro
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, data),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=pixel_input.normalisation(model),
         op_types_to_quantize=_QUANTIZED_OPS,
         extra_options={"TensorQuantOverrides": overrides},
     )

@@ -85,11 +85,22 @@ class CalibrationError:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatNode:
+    """A node of an int8 graph that onnxruntime computes in float; `asked`: it was to be left so."""
+
+    name: str
+    operator: str
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
     `reduce_range`: weights of seven bits. `equalised` as in CalibrationError. `errors` are those of all that was
     compared, the least first.
+    `float_nodes` are what onnxruntime's CPU provider computes in float all the same: layers, and what breaks the chain
+    between two of int8. An average behind the last layer stays float on purpose and is not among them.
     """
 
     calibration: str
@@ -97,6 +108,7 @@ class Quantization:
     reduce_range: bool
     errors: tuple[CalibrationError, ...] = ()
     equalised: bool = False
+    float_nodes: tuple[FloatNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,8 +67,11 @@ class Steps:
         methods = tuple(METHODS) if asked.calibration == AUTO else (asked.calibration,)
         with self.clock.stage("quantize", "Quantizing the backbone"):
             chosen, errors = model.quantize_best(backbone, train, cache, rounding, methods)
+            left = model.float_nodes(chosen.path)
         best = errors[0]
-        return chosen, Quantization(best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised)
+        return chosen, Quantization(
+            best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised, left
+        )
 
     def fit_again(self, original: Original, chosen: Backbone) -> tuple[Features, Head, HeadChoice | None]:
         """Return the features of the int8 backbone, and the better of the run's head and that fitted to both features.
