@@ -2,7 +2,8 @@
 
 from tledge.model.build import build
 from tledge.model.halve import halve
-from tledge.model.quantize import Rounding, quantize, quantize_best
+from tledge.model.quantize import Recipe, Rounding, quantize, quantize_best
+from tledge.model.sensitivity import sensitivities
 from tledge.model.verify import check_golden
 
-__all__ = ["Rounding", "build", "check_golden", "halve", "quantize", "quantize_best"]
+__all__ = ["Recipe", "Rounding", "build", "check_golden", "halve", "quantize", "quantize_best", "sensitivities"]

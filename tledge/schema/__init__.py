@@ -42,6 +42,7 @@ from tledge.schema.exports import (
     ErrorChange,
     ExportResult,
     HeadChoice,
+    LayerSensitivity,
     Parity,
     Quantization,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "HeadOptions",
     "InputSpec",
     "Interpolation",
+    "LayerSensitivity",
     "Manifest",
     "Metrics",
     "Mistake",

@@ -66,6 +66,20 @@ class CalibrationError:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSensitivity:
+    """What int8 costs in one layer, a node of the graph by its name, and what float costs there.
+
+    `error` is that of the features, as in CalibrationError, when it alone is int8; `macs` its multiply-adds for one
+    sample.
+    """
+
+    name: str
+    operator: str
+    error: float
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
