@@ -35,9 +35,9 @@ def sensitivities(
 ) -> tuple[LayerSensitivity, ...]:
     """Return what each layer of `backbone` costs in int8, the worst first; of equals the one of the fewest MACs.
 
-    The graphs are made by `recipe`, apart from its float layers. Ranges come from one calibration on the training `samples`, errors from up to 16 others. Kept in
-    `cache_dir`/backbones like the int8 graphs, and measured again where that file was damaged. `on_progress` is told
-    how many layers are done, and of how many. Raises what `quantize` does.
+    The graphs are made by `recipe`, apart from its float layers: ranges come from one calibration on the training
+    `samples`, errors from up to 16 others. Kept in `cache_dir`/backbones like the int8 graphs, and measured again where
+    that file was damaged. `on_progress` is told how many layers are done, and of how many. Raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
     judged, folder = others[:: -(-len(others) // _PICTURES)], cache_dir / "backbones"

@@ -160,6 +160,7 @@ class ExportResult:
     model itself among them.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
+    `float_layers` are layers of an int8 graph that went back to float to keep a budget, the worst in int8 first.
     `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
@@ -184,6 +185,7 @@ class ExportResult:
     layout: str = "file"
     out: str = ""
     float_nodes: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
     head_choice: HeadChoice | None = None
     quantization: Quantization | None = None
     p50_ms: float | None = None

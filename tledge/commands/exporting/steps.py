@@ -12,6 +12,7 @@ from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError
+from tledge.model import Recipe, calibration_pictures
 from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
@@ -20,6 +21,7 @@ from tledge.schema import (
     Features,
     Head,
     HeadChoice,
+    LayerSensitivity,
     Metrics,
     Quantization,
     QuantizeOptions,
@@ -59,6 +61,31 @@ class Steps:
             chosen, errors = model.quantize_best(backbone, train, cache, rounding, methods)
         best = errors[0]
         return chosen, Quantization(best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised)
+
+    def sensitivities(self, backbone: Backbone, how: Quantization) -> tuple[LayerSensitivity, ...]:
+        """Return what each layer of `backbone` loses in an int8 made as `how` says, the worst first."""
+        recipe, rounding = Recipe(how.calibration, how.equalised), model.Rounding(how.per_channel, how.reduce_range)
+        words = "Measuring what each layer loses in int8"
+
+        def tell(done: int, total: int) -> None:
+            self.clock.tell(words, done, total)
+
+        with self.clock.stage("sensitivities", words):
+            return model.sensitivities(backbone, self.dataset.train, places.cache_dir(), recipe, rounding, tell)
+
+    def put_back(self, backbone: Backbone, how: Quantization, float_layers: tuple[str, ...]) -> Backbone:
+        """Return the int8 backbone that `quantize` made as `how` says, but with some layers in float."""
+        pictures = calibration_pictures.part(self.dataset.train)[0]  # those that `quantize` took
+        with self.clock.stage("quantize", f"Quantizing, but for {len(float_layers)} of the layers"):
+            return model.quantize(
+                backbone,
+                pictures,
+                places.cache_dir(),
+                how.calibration,
+                model.Rounding(how.per_channel, how.reduce_range),
+                equalised=how.equalised,
+                float_layers=float_layers,
+            )
 
     def fit_again(self, original: Original, chosen: Backbone) -> tuple[Features, Head, HeadChoice | None]:
         """Return the features of the int8 backbone, and the better of the run's head and that fitted to both features.
