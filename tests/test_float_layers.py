@@ -14,7 +14,7 @@ from conftest import make_backbone, make_photos, make_samples
 from tledge.errors import TledgeError
 from tledge.model import Recipe, Rounding, layers, quantize, sensitivities
 from tledge.preprocess import preprocess
-from tledge.schema import Backbone, Sample
+from tledge.schema import Backbone, Sample, VectorSpec
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 
@@ -108,6 +108,49 @@ def test_onnxruntime_does_not_round_them_after_all(bad: str, samples, tmp_path) 
     )
     assert error(features(plain, samples), exact) > 0.03
     assert error(features(mixed, samples), exact) < 0.003
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_nor_those_of_a_network_on_vectors(transposed: int, tmp_path) -> None:
+    backbone, samples = on_vectors(tmp_path, transposed)
+    rows = np.stack([each.value for each in samples])
+
+    def made(each: Backbone) -> np.ndarray:
+        return onnxruntime.InferenceSession(str(each.path)).run(None, {"vector": rows})[0].astype(np.float64)
+
+    found = [quantize(backbone, samples, tmp_path, rounding=PER_TENSOR, float_layers=left) for left in ((), ("g1",))]
+    plain, mixed = (error(made(each), made(backbone)) for each in found)
+    assert plain > 0.05 and mixed < 0.003
+    assert sensitivities(backbone, samples, tmp_path, MINMAX, PER_TENSOR)[0].name == "g1"
+
+
+def on_vectors(folder: Path, transposed: int) -> tuple[Backbone, tuple[Sample, ...]]:
+    """Return three matrix products on vectors of 12 numbers, the second with a weight that spoils its scale."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng, nodes, constants, last = np.random.default_rng(2), [], {}, "vector"
+    for i, (inputs, outputs) in enumerate([(12, 10), (10, 9), (9, 8)]):
+        weights, bias = rng.normal(0, 0.4, (inputs, outputs)), rng.normal(0, 0.1, outputs)
+        if i == 1:
+            weights[0, 0], bias[0] = 300, -90000  # below zero for sure, where Relu cuts it off
+        constants |= {f"w{i}": weights.T if transposed else weights, f"b{i}": bias}
+        nodes.append(helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [f"y{i}"], f"g{i}", transB=transposed))
+        last = "features" if i == 2 else f"r{i}"
+        nodes.append(helper.make_node("Relu", [f"y{i}"], [last], f"relu{i}"))
+    vector, features = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+        for name, size in (("vector", 12), ("features", 8))
+    )
+    arrays = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [vector], [features], arrays)
+    path = folder / "vectors.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    values = rng.normal(0, 1, (40, 12)).astype(np.float32)
+    samples = tuple(
+        Sample(str(i), 0, hashlib.sha256(each.tobytes()).hexdigest(), value=each) for i, each in enumerate(values)
+    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Backbone("vectors", path, VectorSpec(12), 8, digest), samples
 
 
 def test_no_set_of_layers_is_taken_for_another(backbone, samples, tmp_path) -> None:
