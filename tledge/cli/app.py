@@ -250,6 +250,7 @@ def export(
 ) -> None:
     """Write the model of RUN to one file, quantized if asked for, after comparing it with the float model.
 
+    Where int8 is too far from it, the fewest layers that mend it stay in float; that takes several tries.
     Exits 1 and writes nothing when it may not be so far from the float model.
     """
     with Session(json, verbose) as session:

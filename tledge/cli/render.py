@@ -104,6 +104,8 @@ def export(result: ExportResult, console: Any) -> None:
         _line(console, f"Head: {choice.kept} ({figures}, on {choice.samples} samples of {choice.judged_on})")
     if result.float_nodes:
         _line(console, f"In float32, as their values get large: {', '.join(result.float_nodes[:_MOST_LISTED])}")
+    if result.float_layers:
+        _line(console, f"In float32, to keep the budgets: {', '.join(result.float_layers[:_MOST_LISTED])}")
     _line(console, f"Model: {result.model} ({_size(result.bytes)}, {result.seconds['total']:.1f} s)")
     if result.layout != "file":
         _line(console, f"Folder for {result.layout}: {result.out}")

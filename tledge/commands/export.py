@@ -9,7 +9,7 @@ from typing import get_args
 from tledge import engine, places
 from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock, Note, Progress
-from tledge.commands.exporting import auto, budgets, candidate, table
+from tledge.commands.exporting import auto, budgets, candidate, mixed, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import AUTO, Original, Steps, reload
 from tledge.commands.sizes import in_bytes
@@ -50,7 +50,8 @@ def export(
 
     For int8 the backbone is quantized first, as `calibration`, `per_tensor` and `reduce_range` say (QuantizeOptions),
     and the head fitted again, to what it really produces too, where that is the better one on samples that neither was
-    fitted to. fp16 keeps the head, and in float32 what float16 could not hold. auto builds and measures them all here,
+    fitted to. Where it breaks a bound on accuracy, the fewest layers that mend it go back to float. fp16 keeps the
+    head, and in float32 what float16 could not hold. auto builds and measures them all here,
     and takes the fastest that keeps the budgets. keras writes the float model as a .keras file, for networks that Keras
     builds. `target`, `input` and `batch` give the file its form (Packaging). A `layout` other than file makes `out` a
     folder: triton a model repository, onnxruntime-web one for a web server.
@@ -94,7 +95,7 @@ def export(
 
 def _asked(precision: str, steps: Steps, original: Original, quantizing: QuantizeOptions) -> Candidate:
     if precision == "int8":
-        made = candidate.int8(steps, original, quantizing)
+        made = mixed.choose(steps, original, quantizing)
     else:
         made = {"fp32": candidate.fp32, "fp16": candidate.fp16}[precision](steps, original)
     return made if steps.limits.max_latency_ms is None else auto.with_latencies([made], steps)[0]
@@ -121,6 +122,7 @@ def _document(
         layout=layout,
         out=out,
         float_nodes=made.float_nodes,
+        float_layers=made.float_layers,
         head_choice=made.head_choice,
         quantization=made.quantization,
         p50_ms=found.p50_ms,

@@ -3,11 +3,13 @@
 from tledge.model.build import build
 from tledge.model.halve import halve
 from tledge.model.int8_chain import float_nodes
-from tledge.model.quantize import Rounding, quantize, quantize_best
+from tledge.model.quantize import Recipe, Rounding, quantize, quantize_best
+from tledge.model.sensitivity import sensitivities
 from tledge.model.verify import check_golden
 from tledge.model.whole_pictures import through_graph
 
 __all__ = [
+    "Recipe",
     "Rounding",
     "build",
     "check_golden",
@@ -15,5 +17,6 @@ __all__ = [
     "halve",
     "quantize",
     "quantize_best",
+    "sensitivities",
     "through_graph",
 ]

@@ -8,7 +8,7 @@ Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bia
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,16 @@ def inputs(model: Any) -> list[str]:
 
 
 def correct_biases(
-    model: Any, means: Mapping[str, np.ndarray], *, per_channel: bool = True, reduce_range: bool = False
+    model: Any,
+    means: Mapping[str, np.ndarray],
+    left: Collection[str] = (),
+    *,
+    per_channel: bool = True,
+    reduce_range: bool = False,
 ) -> None:
     """Correct the biases of every Conv in `model`, an onnx.ModelProto that will get int8 weights, in place.
+
+    The nodes named in `left` stay in float, and as they are.
 
     The weights must be about to be rounded symmetrically, one scale per output channel, or one for all without
     `per_channel`; with `reduce_range` to seven bits. `means` are those of each channel of the `inputs`, float64
@@ -33,7 +40,7 @@ def correct_biases(
     from onnx import numpy_helper
 
     constants = {each.name: each for each in model.graph.initializer}
-    for layer in _layers(model):
+    for layer in (each for each in _layers(model) if each.name not in left):
         weights, bias = (numpy_helper.to_array(constants[name]) for name in layer.input[1:])
         shift = _shift(_rounding(weights.astype(np.float64), per_channel, reduce_range), means[layer.input[0]])
         constants[layer.input[2]].CopyFrom(numpy_helper.from_array((bias - shift).astype(bias.dtype), layer.input[2]))

@@ -7,6 +7,7 @@ subtraction, no quantization.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from tledge.schema import InputSpec, PreprocessSpec
 _NORMALISATION = ("Cast", "Sub", "Mul")
 
 
-def overrides(model: Any, spec: InputSpec) -> dict[str, list[dict[str, Any]]]:
-    """Return onnxruntime's quantization override for the normalised pixels of `model`; none where it does not apply."""
+def overrides(model: Any, spec: InputSpec, left: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """Return onnxruntime's quantization override for the normalised pixels of `model`; none where it does not apply.
+
+    Nor does it where the first layer is among the nodes `left` in float, which reads normalised pixels.
+    """
     nodes = _normalisation(model, "Conv") if isinstance(spec, PreprocessSpec) else None
-    if nodes is None or len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
+    if nodes is None or nodes[-1].name in left or len(set(spec.mean)) > 1 or len(set(spec.std)) > 1:
         return {}
     if not spec.mean[0].is_integer() or not 0 <= spec.mean[0] <= 255:
         return {}

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +23,23 @@ import numpy as np
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
-from tledge.model import bias_correction, calibration_pictures, constant_factors, equalisation, int8_form, pixel_input
+from tledge.model import (
+    bias_correction,
+    calibration_pictures,
+    constant_factors,
+    equalisation,
+    feature_error,
+    int8_form,
+    layers,
+    left_float,
+    pixel_input,
+)
 from tledge.model.calibrate import Calibration, calibrate, channel_reaches, choose_ranges
 from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 6
+_REVISION = 7
 # Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
 # would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
 # Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
@@ -49,6 +60,14 @@ class Rounding(NamedTuple):
 _DEFAULT = Rounding()
 
 
+class Recipe(NamedTuple):
+    """What decides over an int8 graph beside its rounding; `float_layers` are names of nodes in alphabetical order."""
+
+    method: str
+    equalised: bool
+    float_layers: tuple[str, ...] = ()
+
+
 def quantize(
     backbone: Backbone,
     samples: Sequence[Sample],
@@ -57,17 +76,18 @@ def quantize(
     rounding: Rounding = _DEFAULT,
     *,
     equalised: bool = False,
+    float_layers: Sequence[str] = (),
 ) -> Backbone:
     """Return `backbone` in int8, calibrated on up to 128 of the training `samples`, spread evenly over their digests.
 
     `method` is how the range of an activation follows from what it was seen to take on: minmax, entropy, percentile or
     mse (`thresholds.py`). With `equalised`, channels are scaled first so that they use more of that range
-    (`equalisation.py`).
+    (`equalisation.py`). `float_layers` are the names of nodes, of `layers.LAYERS`, that stay in float.
     The graph is kept in `cache_dir`/backbones under the digests of the float graph and of the pictures; a kept file
     that was damaged is made again. Files that cannot be decoded are passed over; raises DataError when none can,
     MissingExtra without onnx, OutputError when there is no room.
     """
-    chosen, recipe = calibration_pictures.choose(samples), _Recipe(method, equalised)
+    chosen, recipe = calibration_pictures.choose(samples), Recipe(method, equalised, tuple(sorted(float_layers)))
     return _kept(backbone, chosen, cache_dir, (recipe,), rounding)[recipe]
 
 
@@ -84,35 +104,29 @@ def quantize_best(
     to 128 that the ranges come from; where all are equal, on that one. Keeps and raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
-    ways = (False, True) if equalisation.groups(_exact(backbone)) else (False,)
-    recipes = [_Recipe(method, equalised) for equalised in ways for method in methods]
+    ways = (False, True) if equalisation.groups(float_graph(backbone)) else (False,)
+    recipes = [Recipe(method, equalised) for equalised in ways for method in methods]
     candidates = _kept(backbone, seen, cache_dir, recipes, rounding)
-    exact = _features(backbone, others)
-    scale = max(float(np.square(exact).sum()), np.finfo(np.float64).tiny)
+    batches = list(calibration_pictures.batches(others, backbone))
+    exact = feature_error.features(backbone.path, backbone.name, batches)
     errors = {
-        recipe: float(np.square(_features(each, others) - exact).sum()) / scale for recipe, each in candidates.items()
+        recipe: feature_error.relative(feature_error.features(each.path, each.name, batches), exact)
+        for recipe, each in candidates.items()
     }
     ordered = sorted(errors, key=errors.__getitem__)  # of equally good ones the first, the plainer one
     said = tuple(CalibrationError(each.method, errors[each], each.equalised) for each in ordered)
     return candidates[ordered[0]], said
 
 
-class _Recipe(NamedTuple):
-    """What decides over an int8 graph beside its rounding."""
-
-    method: str
-    equalised: bool
-
-
 def _kept(
-    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, recipes: Sequence[_Recipe], rounding: Rounding
-) -> dict[_Recipe, Backbone]:
+    backbone: Backbone, samples: Sequence[Sample], cache_dir: Path, recipes: Sequence[Recipe], rounding: Rounding
+) -> dict[Recipe, Backbone]:
     """Return the int8 graph of each recipe; those that are not kept yet share their calibrations."""
     folder = cache_dir / "backbones"
-    stems = {each: f"{backbone.name}-int8-{_key(backbone, samples, each, rounding)}" for each in recipes}
+    stems = {each: f"{backbone.name}-int8-{key(backbone, samples, each, rounding)}" for each in recipes}
     found = {each: kept_files.find(folder, stem) for each, stem in stems.items()}
     missing = [each for each, kept in found.items() if kept is None]
-    for recipe, content in _quantized(backbone, samples, missing, rounding):
+    for recipe, content in quantized(backbone, samples, missing, rounding):
         found[recipe] = kept_files.keep(folder, stems[recipe], content)
     return {
         each: replace(backbone, path=kept.path, digest=kept.digest, precision="int8")
@@ -121,36 +135,36 @@ def _kept(
     }
 
 
-def _key(backbone: Backbone, samples: Sequence[Sample], recipe: _Recipe, rounding: Rounding) -> str:
+def key(backbone: Backbone, samples: Sequence[Sample], recipe: Recipe, rounding: Rounding) -> str:
+    """Return 16 hex digits that change with all that the int8 graph of `recipe` depends on."""
     spec, digests = backbone.preprocess, [sample.digest for sample in samples]
     choices = recipe._asdict() | rounding._asdict()
     decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, choices]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
-def _features(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
-    session = engine.open_session(backbone.path, provider="cpu", name=f"Backbone {backbone.name}")
-    batches = calibration_pictures.batches(samples, backbone)
-    return np.concatenate([session.run(["features"], each)[0] for each in batches]).astype(np.float64)
-
-
-def _quantized(
-    backbone: Backbone, samples: Sequence[Sample], recipes: Sequence[_Recipe], rounding: Rounding
-) -> Iterator[tuple[_Recipe, bytes]]:
-    if not recipes:
-        return
-    exact = _exact(backbone)
+def quantized(
+    backbone: Backbone, samples: Sequence[Sample], recipes: Sequence[Recipe], rounding: Rounding
+) -> Iterator[tuple[Recipe, bytes]]:
+    """Yield each of `recipes` with its int8 graph, calibrated on all `samples`; kept nowhere."""
     for equalised in dict.fromkeys(each.equalised for each in recipes):
-        if equalised:
-            _equalise(exact, backbone, samples)
-        batches = calibration_pictures.batches(samples, backbone)
-        seen = calibrate(exact, _QUANTIZED_OPS, bias_correction.inputs(exact), batches)
+        exact, seen = _calibrated(backbone, tuple(samples), equalised)
         for recipe in recipes:
             if recipe.equalised == equalised:
-                yield recipe, _in_int8(exact, seen, backbone, recipe.method, rounding)
+                yield recipe, _in_int8(exact, seen, backbone, recipe, rounding)
 
 
-def _exact(backbone: Backbone) -> Any:
+@lru_cache(maxsize=1)  # mixed precision makes one graph after another from it
+def _calibrated(backbone: Backbone, samples: tuple[Sample, ...], equalised: bool) -> tuple[Any, Calibration]:
+    """Return the float graph that is rounded, onnx.ModelProto, not to be changed, and what its activations take on."""
+    exact = float_graph(backbone)
+    if equalised:
+        _equalise(exact, backbone, samples)
+    batches = calibration_pictures.batches(samples, backbone)
+    return exact, calibrate(exact, _QUANTIZED_OPS, bias_correction.inputs(exact), batches)
+
+
+def float_graph(backbone: Backbone) -> Any:
     """Return the float graph of `backbone`, an onnx.ModelProto, in the form that int8 likes."""
     engine.check("cpu")  # must be the first to load onnxruntime, with its settings
     try:
@@ -169,16 +183,17 @@ def _equalise(model: Any, backbone: Backbone, samples: Sequence[Sample]) -> None
         )
 
 
-def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, method: str, rounding: Rounding) -> bytes:
+def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, recipe: Recipe, rounding: Rounding) -> bytes:
     import onnx
 
     model = onnx.ModelProto.FromString(exact.SerializeToString())
-    ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, method)
+    ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, recipe.method)
     constant_factors.carry_ranges(model, ranges)
-    bias_correction.correct_biases(model, seen.means, **rounding._asdict())
-    pixels = pixel_input.overrides(model, backbone.preprocess)
+    left = layers.exclude(model, recipe.float_layers, _QUANTIZED_OPS)
+    bias_correction.correct_biases(model, seen.means, left, **rounding._asdict())
+    pixels = pixel_input.overrides(model, backbone.preprocess, left)
     with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
-        quantized = _rounded(model, ranges, pixels, rounding)
+        quantized = _rounded(model, ranges, pixels, rounding, left)
     constant_factors.drop(quantized)
     if pixels:
         pixel_input.use_pixels(quantized)
@@ -186,8 +201,10 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, method: str, rou
     return quantized.SerializeToString(deterministic=True)
 
 
-def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any], rounding: Rounding) -> Any:
-    """Return `model` with QuantizeLinear and DequantizeLinear around what `ranges` names."""
+def _rounded(
+    model: Any, ranges: dict[str, Range], overrides: dict[str, Any], rounding: Rounding, left: list[str]
+) -> Any:
+    """Return `model` with QuantizeLinear and DequantizeLinear around what `ranges` names, but not for nodes `left`."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -203,11 +220,12 @@ def _rounded(model: Any, ranges: dict[str, Range], overrides: dict[str, Any], ro
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, data),
         nodes_to_quantize=[],
-        nodes_to_exclude=pixel_input.normalisation(model),
+        nodes_to_exclude=[*left, *pixel_input.normalisation(model)],
         op_types_to_quantize=_QUANTIZED_OPS,
         extra_options={"TensorQuantOverrides": overrides},
     )
     quantizer.quantize_model()
+    left_float.protect(quantizer.model.model, left)
     quantizer.model.topological_sort()
     return quantizer.model.model
 

@@ -44,6 +44,7 @@ from tledge.schema.exports import (
     FloatNode,
     HeadChoice,
     InputParity,
+    LayerSensitivity,
     Parity,
     Quantization,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "InputParity",
     "InputSpec",
     "Interpolation",
+    "LayerSensitivity",
     "Manifest",
     "Metrics",
     "Mistake",

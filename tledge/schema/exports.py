@@ -94,6 +94,20 @@ class FloatNode:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSensitivity:
+    """What int8 costs in one layer, a node of the graph by its name, and what float costs there.
+
+    `error` is that of the features, as in CalibrationError, when it alone is int8; `macs` its multiply-adds for one
+    sample.
+    """
+
+    name: str
+    operator: str
+    error: float
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
@@ -179,6 +193,7 @@ class ExportResult:
     were tried, the model itself among them.
 
     `float_nodes` are nodes of an fp16 graph that stay in float32 because of how large their values get.
+    `float_layers` are layers of an int8 graph that went back to float to keep a budget, the worst in int8 first.
     `quantization` is there for int8; so is `head_choice`, unless the head was trained together with the backbone.
 
     `precision` is fp32, fp16, int8, or keras for a Keras model file, which has no golden samples and no seal: its
@@ -204,6 +219,7 @@ class ExportResult:
     layout: str = "file"
     out: str = ""
     float_nodes: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
     head_choice: HeadChoice | None = None
     quantization: Quantization | None = None
     p50_ms: float | None = None

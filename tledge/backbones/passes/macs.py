@@ -14,13 +14,18 @@ def count(model: Any) -> int:
 
     Raises ValueError where the shape that a node needs is not known.
     """
+    return sum(of_each(model))
+
+
+def of_each(model: Any) -> list[int]:
+    """Return those of each node of the graph, in its order, as `count` does."""
     from onnx.shape_inference import infer_shapes
 
     graph = infer_shapes(model).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes[value.name] = [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
-    return sum(_of(node, shapes) for node in graph.node)
+    return [_of(node, shapes) for node in graph.node]
 
 
 def _of(node: Any, shapes: dict[str, list[int | None]]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tledge import measurement
-from tledge.commands.exporting import budgets, candidate, table
+from tledge.commands.exporting import budgets, candidate, mixed, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.errors import CheckFailed
@@ -23,11 +23,15 @@ _TUNE = {"session.force_spinning_stop": "1"}
 def choose(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Candidate:
     """Return the fastest candidate that keeps the budgets of `steps`; its comparison holds the table of all.
 
+    Where int8 breaks a budget on accuracy, the one with the fewest layers in float that keeps it is a candidate too.
     On a CPU, where half precision is cast to float32 and back, fp16 is built only when nothing else is small enough.
     int8 that is slower than fp32 is taken only where fp32 breaks a budget. Raises CheckFailed with the table when none
     keeps them.
     """
     made = [candidate.fp32(steps, original), candidate.int8(steps, original, quantizing)]
+    found = mixed.search(steps, original, made[1]).found
+    if found and found.float_layers:
+        made.append(found)
     if steps.provider != "cpu" or not any(_fits(each, steps.limits) for each in made):
         made.insert(1, candidate.fp16(steps, original))
     made = with_latencies(made, steps)
@@ -48,7 +52,10 @@ def fastest(made: Sequence[Candidate], limits: Budgets) -> Candidate | None:
 def rows(made: Sequence[Candidate], chosen: Candidate | None, limits: Budgets) -> tuple[CandidateFigures, ...]:
     """Return the table of all candidates, which says of each why it was not `chosen`."""
     return tuple(
-        table.row(each.precision, each.comparison, each is chosen, _why_not(each, chosen, limits)) for each in made
+        table.row(
+            each.precision, each.comparison, each is chosen, _why_not(each, chosen, limits), len(each.float_layers)
+        )
+        for each in made
     )
 
 
@@ -76,14 +83,12 @@ def _p50_ms(each: Candidate) -> float:
 
 
 def _why_not(each: Candidate, chosen: Candidate | None, limits: Budgets) -> str:
-    failed = budgets.breaches(each.comparison, limits)
-    if failed:
-        return f"breaks {', '.join(breach.option for breach in failed)}"
-    return "" if chosen in (None, each) else f"slower than {chosen.precision}"
+    slower = "" if chosen in (None, each) else f"slower than {chosen.precision}"
+    return budgets.why_not(each.comparison, limits) or slower
 
 
 def _tell_slow(made: Sequence[Candidate], steps: Steps) -> None:
-    p50 = {each.precision: _p50_ms(each) for each in made}
+    p50 = {each.precision: _p50_ms(each) for each in made if not each.float_layers}
     if p50["int8"] > p50["fp32"]:
         figures = f"{p50['int8']:.2f} against {p50['fp32']:.2f} ms"
         steps.clock.note(f"int8 is slower than fp32 on this machine's {steps.provider}: {figures} for one sample.")

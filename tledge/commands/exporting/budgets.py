@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +104,17 @@ def breaches(found: Comparison, budgets: Budgets) -> list[Breach]:
     """Return which of `budgets` are not kept, those on the file's cost last."""
     tests = (_agreement, _drop, _error_ratio, _class_drop, _bytes, _latency)
     return [breach for test in tests for breach in test(found, budgets)]
+
+
+def of_accuracy(budgets: Budgets) -> Budgets:
+    """Return those of `budgets` that are about what the model decides, not about what it costs."""
+    return replace(budgets, max_bytes=None, max_latency_ms=None)
+
+
+def why_not(found: Comparison, budgets: Budgets) -> str:
+    """Say in a few words which of `budgets` are not kept; nothing when all are."""
+    failed = breaches(found, budgets)
+    return f"breaks {', '.join(breach.option for breach in failed)}" if failed else ""
 
 
 def in_words(failed: Sequence[Breach]) -> str:

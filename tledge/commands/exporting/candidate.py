@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge import seal
+from tledge import model, seal
 from tledge.commands.exporting import budgets, keras_model
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.schema import (
@@ -38,6 +38,7 @@ class Candidate:
     golden: GoldenCheck | None
     cache: CacheCounts
     float_nodes: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
     head_choice: HeadChoice | None = None
     quantization: Quantization | None = None
 
@@ -58,6 +59,15 @@ def int8(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Candi
     backbone, quantization = steps.quantize(original.backbone, quantizing)
     features, head, choice = steps.fit_again(original, backbone)
     return _joined("int8", steps, original, backbone, head, features, head_choice=choice, quantization=quantization)
+
+
+def mixed(steps: Steps, original: Original, how: Quantization, float_layers: tuple[str, ...]) -> Candidate:
+    """Return what `int8` does with a backbone quantized as `how` says, but for `float_layers`."""
+    backbone = steps.put_back(original.backbone, how, float_layers)
+    features, head, choice = steps.fit_again(original, backbone)
+    quantization = replace(how, float_nodes=model.float_nodes(backbone.path, float_layers))
+    facts = {"head_choice": choice, "quantization": quantization, "float_layers": float_layers}
+    return _joined("int8", steps, original, backbone, head, features, **facts)
 
 
 def keras(steps: Steps, original: Original, document: dict[str, Any], run: Path) -> Candidate:

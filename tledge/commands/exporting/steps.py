@@ -12,6 +12,7 @@ from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError, TledgeError
+from tledge.model import Recipe, calibration_pictures
 from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
@@ -21,6 +22,7 @@ from tledge.schema import (
     Head,
     HeadChoice,
     InputParity,
+    LayerSensitivity,
     Metrics,
     Packaging,
     Quantization,
@@ -72,6 +74,31 @@ class Steps:
         return chosen, Quantization(
             best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised, left
         )
+
+    def sensitivities(self, backbone: Backbone, how: Quantization) -> tuple[LayerSensitivity, ...]:
+        """Return what each layer of `backbone` loses in an int8 made as `how` says, the worst first."""
+        recipe, rounding = Recipe(how.calibration, how.equalised), model.Rounding(how.per_channel, how.reduce_range)
+        words = "Measuring what each layer loses in int8"
+
+        def tell(done: int, total: int) -> None:
+            self.clock.tell(words, done, total)
+
+        with self.clock.stage("sensitivities", words):
+            return model.sensitivities(backbone, self.dataset.train, places.cache_dir(), recipe, rounding, tell)
+
+    def put_back(self, backbone: Backbone, how: Quantization, float_layers: tuple[str, ...]) -> Backbone:
+        """Return the int8 backbone that `quantize` made as `how` says, but with some layers in float."""
+        pictures = calibration_pictures.part(self.dataset.train)[0]  # those that `quantize` took
+        with self.clock.stage("quantize", f"Quantizing, but for {len(float_layers)} of the layers"):
+            return model.quantize(
+                backbone,
+                pictures,
+                places.cache_dir(),
+                how.calibration,
+                model.Rounding(how.per_channel, how.reduce_range),
+                equalised=how.equalised,
+                float_layers=float_layers,
+            )
 
     def fit_again(self, original: Original, chosen: Backbone) -> tuple[Features, Head, HeadChoice | None]:
         """Return the features of the int8 backbone, and the better of the run's head and that fitted to both features.

@@ -1,0 +1,51 @@
+"""Which nodes of an int8 graph stay in float, and in what: the layers asked for, and what would round for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from tledge.errors import TledgeError, did_you_mean
+
+LAYERS = ("Conv", "Gemm", "MatMul")
+_CLIPPING = ("Clip", "Relu")
+
+
+def find(model: Any) -> list[Any]:
+    """Return the nodes of `model`, an onnx.ModelProto, whose products int8 makes cheaper, in the order of the graph."""
+    return [node for node in model.graph.node if node.op_type in LAYERS]
+
+
+def exclude(model: Any, float_layers: Collection[str], op_types: Collection[str]) -> list[str]:
+    """Return the names of the nodes of `op_types` that stay in float when the layers `float_layers` do.
+
+    Sums, maxima and clips between layers go with them once no int8 layer reads or makes what they touch, directly or by
+    steps of one activation: to round there would cost accuracy and time, and make nothing cheaper. Raises TledgeError
+    when there is no such layer.
+    """
+    known = {node.name: node for node in find(model)}
+    for name in float_layers:
+        if name not in known:
+            raise TledgeError(f"There is no layer called '{name}' to keep in float.", did_you_mean(name, known))
+    whole = _unclipped(model)
+    rounded = {tensor for name, node in known.items() if name not in float_layers for tensor in _touched(node, whole)}
+    between = [node for node in model.graph.node if node.op_type in op_types and node.op_type not in LAYERS]
+    constants = {each.name for each in model.graph.initializer}
+    steps = [_touched(node, whole) - constants for node in between if len(set(node.input) - constants) == 1]
+    for step in (*steps, *reversed(steps)):  # along a chain of them, and back
+        if rounded & step:
+            rounded |= step
+    return [*dict.fromkeys(float_layers), *(node.name for node in between if not rounded & _touched(node, whole))]
+
+
+def _unclipped(model: Any) -> dict[str, str]:
+    """Return by the output of each Clip and Relu what it is made from: in int8 both are one tensor."""
+    whole: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type in _CLIPPING:
+            whole[node.output[0]] = whole.get(node.input[0], node.input[0])
+    return whole
+
+
+def _touched(node: Any, whole: dict[str, str]) -> set[str]:
+    return {whole.get(name, name) for name in (*node.input, *node.output)}
