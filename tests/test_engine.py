@@ -37,6 +37,15 @@ def test_a_session_is_opened_as_asked(tiny: Backbone) -> None:
     assert rows.shape == (2, 8)
 
 
+@pytest.mark.parametrize("name", engine.PRESETS)
+def test_a_preset_changes_when_threads_wait_and_not_what_they_compute(name: str, tiny: Backbone) -> None:
+    image = {"image": np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)}
+    plain, session = (engine.open_session(tiny.path, provider="cpu", tune=t) for t in (None, engine.PRESETS[name]))
+    np.testing.assert_array_equal(session.run(None, image)[0], plain.run(None, image)[0])
+    said = session.get_session_options()
+    assert all(said.get_session_config_entry(key) == value for key, value in engine.PRESETS[name].items())
+
+
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="This thing cannot be loaded") as caught:
         engine.open_session(b"nonsense", provider="cpu", name="This thing")
