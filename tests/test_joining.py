@@ -299,6 +299,7 @@ def test_a_fixed_batch_shows_only_in_the_graph(precision, batch, samples, tmp_pa
         np.testing.assert_allclose(predictor.run(images[:count]), expected[:count], atol=1e-6)
     assert predictor.run(images[:0]).shape == (0, 3) and predictor([]) == []
     assert len(predictor([sample.path for sample in samples])) == 18
+    assert predictor.at_once % batch == 0 and predictor.at_once >= 16  # no batch is filled up but the last
 
 
 def test_triton_is_told_of_a_fixed_batch(samples, tmp_path):

@@ -36,6 +36,7 @@ from tledge.seal import check_seal
 MANIFEST_KEY = "tledge.manifest"
 MANIFEST_VERSION = 1
 BATCH = 16
+_WHOLE = 4
 _PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool, "tuple[str, ...]": tuple}
 Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
 
@@ -73,6 +74,12 @@ class Predictor:
         """The class names, in the order of the probabilities."""
         return self.manifest.classes
 
+    @property
+    def at_once(self) -> int:
+        """How many samples to have in memory at a time: whole batches, or a few pictures, which may be large."""
+        batch = self.input.batch or 1
+        return _WHOLE if self.input.any_size else -(-BATCH // batch) * batch
+
     def __call__(self, images: Images) -> list[Prediction]:
         """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
 
@@ -88,7 +95,8 @@ class Predictor:
         """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
         listed, spec = self._listed(images), self.manifest.preprocess
         prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
-        parts = [self.run(prepare(listed[start : start + BATCH], spec)) for start in range(0, len(listed), BATCH)]
+        starts = range(0, len(listed), self.at_once)
+        parts = [self.run(prepare(listed[start : start + self.at_once], spec)) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def load(self, source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tledge import machine, places
 from tledge.commands.clock import Progress
 from tledge.data import unlabelled
 from tledge.errors import DataError
-from tledge.runtime import BATCH, Predictor
+from tledge.runtime import Predictor
 from tledge.schema import Prediction, PredictResult, Problem
 
 Source = str | bytes | np.ndarray
@@ -38,7 +38,7 @@ def predict(
     predictions: list[Prediction] = []
     skipped: list[Problem] = []
     done = 0
-    for readable, batch, problems in read_batches(names, sources, predictor.load):
+    for readable, batch, problems in read_batches(names, sources, predictor):
         skipped.extend(problems)
         rows = predictor.run(batch) if len(batch) else []
         predictions += [predictor.prediction(names[done + i], row) for i, row in zip(readable, rows, strict=True)]
@@ -63,32 +63,33 @@ def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
 
 
 def read_batches(
-    names: Sequence[str], sources: Sequence[Source], load: Callable[[Source], np.ndarray]
+    names: Sequence[str], sources: Sequence[Source], predictor: Predictor
 ) -> Iterator[tuple[list[int], list[np.ndarray], list[Problem]]]:
-    """Yield, for each run of samples, which were read, what `load` made of those, and what is wrong with the others.
+    """Yield, for each run of samples, which were read, these as `predictor` takes them, and what is wrong otherwise.
 
     The next batch is decoded, on every core, while the caller works on this one.
     """
-    starts = range(0, len(names), BATCH)
+    size = predictor.at_once
+    starts = range(0, len(names), size)
 
     def batch_from(start: int) -> Iterator[np.ndarray | Problem]:
-        part = slice(start, start + BATCH)
-        return pool.map(lambda name, source: _read(name, source, load), names[part], sources[part])
+        part = slice(start, start + size)
+        return pool.map(lambda name, source: _read(name, source, predictor), names[part], sources[part])
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         decoding = [batch_from(start) for start in starts[:1]]
         for start in starts:
             outcomes = list(decoding.pop())
-            decoding.append(batch_from(start + BATCH))
+            decoding.append(batch_from(start + size))
             rows = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
             readable = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, np.ndarray)]
             problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
             yield readable, rows, problems
 
 
-def _read(name: str, source: Source, load: Callable[[Source], np.ndarray]) -> np.ndarray | Problem:
+def _read(name: str, source: Source, predictor: Predictor) -> np.ndarray | Problem:
     try:
-        return load(source)
+        return predictor.load(source)
     except DataError as error:
         return Problem(name, error.message)
 
