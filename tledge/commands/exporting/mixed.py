@@ -49,8 +49,7 @@ def search(steps: Steps, original: Original, plain: Candidate) -> Search:
     Nothing is tried where `plain` keeps the budgets on accuracy, where it is too large already, and where the float
     model breaks them too. At most half of the multiply-adds go back.
     """
-    accuracy = budgets.of_accuracy(steps.limits)
-    if not budgets.breaches(plain.comparison, accuracy):
+    if _decides_well(plain.comparison, steps.limits):
         return Search((plain,), plain)
     if _too_large(plain, steps.limits) or _float_breaks(steps, original) or plain.quantization is None:
         return Search((plain,), None)
@@ -59,7 +58,7 @@ def search(steps: Steps, original: Original, plain: Candidate) -> Search:
 
     def keeps(count: int) -> bool:
         made = candidate.mixed(steps, original, how, order[:count])
-        kept = not budgets.breaches(made.comparison, accuracy)
+        kept = _decides_well(made.comparison, steps.limits)
         tried[count] = made if kept else replace(made, content=b"")  # a dozen large files would fill the memory
         return kept
 
@@ -93,6 +92,11 @@ def fewest(most: int, keeps: Callable[[int], bool]) -> int | None:
     return holds
 
 
+def _decides_well(found: Comparison, limits: Budgets) -> bool:
+    """Tell whether `found` keeps all that layers in float can mend; how pictures are resized they cannot."""
+    return not budgets.breaches(replace(found, input_parity=None), budgets.of_accuracy(limits))
+
+
 def _too_large(made: Candidate, limits: Budgets) -> bool:
     return limits.max_bytes is not None and made.comparison.bytes > limits.max_bytes
 
@@ -102,7 +106,7 @@ def _float_breaks(steps: Steps, original: Original) -> bool:
     decided, metrics = steps.decide(original.rows, original.head), original.metrics
     unchanged, least = np.zeros_like(original.rows), steps.limits.min_agreement
     itself = budgets.compare("fp32", metrics, metrics, (decided, decided), unchanged, least)
-    return bool(budgets.breaches(itself, budgets.of_accuracy(steps.limits)))
+    return not _decides_well(itself, steps.limits)
 
 
 def _rows(tried: Sequence[Candidate], found: Candidate | None, limits: Budgets) -> tuple[CandidateFigures, ...]:
