@@ -18,7 +18,7 @@ from benchmarks import measure, processes
 from tledge import machine
 
 NAMES = (
-    *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8"),
+    *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "precision"),
     *("train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
 _NOTHING_TO_MEASURE = 3

@@ -1,0 +1,158 @@
+"""int8 beside the int8 of others, on the same graphs and pictures: two of the claims of `benchmarks.precision`.
+
+Every tool gets the float graph and the pictures that tledge calibrates on. Of each tool's settings that one counts
+whose features err least on other training pictures, as `tledge export` chooses its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure, processes
+from benchmarks.precision_rows import Judged, Row, Shelf, chance, only, points
+from tledge import engine, machine, preprocess
+from tledge.errors import TledgeError
+from tledge.model import calibration_pictures
+from tledge.schema import Backbone
+
+SPEED_BAR = 2.0
+RUNS = 300  # of each graph, in turn
+LIKELY = 0.05
+_SCRIPT = Path(__file__).with_name("quantizers.py")
+
+
+def accuracy(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield how accurate tledge and each peer are on every row, and then on how many rows a peer is ahead."""
+    margins: list[tuple[float, float]] = []
+    for row in shelf.rows():
+        graphs = peers(row, arguments.nncf)
+        ours, settings = row.judge(row.quantized()[0]), dict.fromkeys(graphs, "")
+        exact = row.right(row.head, row.exact[1])
+        text = f"{row.title}, {row.test_samples} test samples: points behind float, with its head / refitted"
+        yield measure.claim(_behind(f"{text}: tledge", ours, exact), (ours.error,) * 3)
+        for tool, (setting, graph) in graphs.items():
+            settings[tool], theirs = setting, row.judge(graph)
+            yield measure.claim(_behind(f"{text}: {tool}, {setting}", theirs, exact), (theirs.error,) * 3)
+            for side in ("own", "refitted"):
+                margins.append(_margin(getattr(ours, side), getattr(theirs, side)))
+    yield from _summary(margins)
+
+
+def _behind(text: str, found: Judged, exact: np.ndarray) -> str:
+    return f"{text} {-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}; error of features"
+
+
+def _margin(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Return by how many points we are ahead, and how probable a lead like theirs is by chance."""
+    return points(ours, theirs), chance(only(theirs, ours), only(ours, theirs))
+
+
+def _summary(margins: list[tuple[float, float]]) -> Iterator[dict[str, Any]]:
+    if not margins:
+        return
+    ahead = [margin for margin, _ in margins]
+    text = f"points of accuracy ahead of a peer, {len(margins)} comparisons (two heads); mean: at least 0"
+    yield measure.claim(text, measure.spread(ahead, statistics.fmean), at_least=0)
+    behind = sum(margin < 0 for margin in ahead)
+    text = f"comparisons of {len(margins)} in which a peer is ahead at all: at most 0"
+    yield measure.claim(text, (behind,) * 3, at_most=0)
+    sure = sum(margin < 0 and luck < LIKELY for margin, luck in margins)
+    text = f"comparisons of {len(margins)} in which a peer leads by more than chance would (McNemar, {LIKELY})"
+    yield measure.claim(f"{text}: at most 0", (sure,) * 3, at_most=0)
+
+
+def speed(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield how fast int8 is against float and against each peer's int8, batch 1, in turn, in one process."""
+    where = "without" if machine.saturates_int8() else "with"
+    for name in shelf.backbones:
+        row = shelf.row(name, shelf.data[0])
+        graphs = {"float": row.backbone, "tledge": row.quantized()[0]}
+        graphs |= {tool: graph for tool, (_, graph) in peers(row, arguments.nncf).items()}
+        for threads in sorted({min(2, machine.cores()), 1}, reverse=True):
+            processes.say(f"{row.title}: timing, {threads} threads")
+            seconds = _timed(graphs, threads)
+            ms = {tool: f"{1000 * statistics.median(each):.2f}" for tool, each in seconds.items()}
+            text = f"{row.title}, batch 1, {threads} threads, p50 in ms {ms}".replace("'", "")
+            bar = {"at_least": SPEED_BAR} if threads == 2 else {}
+            said = f": at least {SPEED_BAR:g}" if bar else ""
+            ratio = measure.ratio(seconds["float"], seconds["tledge"])
+            yield measure.claim(f"{text}; float over int8, {where} VNNI{said}", ratio, kind="ratio", **bar)
+            for tool in graphs.keys() - {"float", "tledge"}:
+                ratio = measure.ratio(seconds[tool], seconds["tledge"])
+                text = f"{row.title}, batch 1, {threads} threads: {tool}'s int8 over tledge's"
+                yield measure.claim(f"{text}: at least 1", ratio, kind="ratio", at_least=1)
+
+
+def _timed(graphs: dict[str, Backbone], threads: int) -> dict[str, list[float]]:
+    """Return the seconds of each run. Threads that spun while they wait would steal from the graph whose turn it is."""
+    spec, sides = next(iter(graphs.values())).preprocess, {}
+    picture = np.random.default_rng(0).integers(0, 256, preprocess.empty(1, spec).shape, np.uint8)
+    for tool, graph in graphs.items():
+        session = engine.open_session(
+            graph.path, provider="cpu", threads=threads, name=tool, tune={"session.intra_op.allow_spinning": "0"}
+        )
+        sides[tool] = partial(session.run, ["features"], {spec.kind: picture})
+    return measure.interleave(sides, RUNS)
+
+
+def peers(row: Row, nncf: str) -> dict[str, tuple[str, Backbone]]:
+    """Return each peer's best setting for a row, and its graph."""
+    tools = {"onnxruntime": sys.executable} | ({"NNCF": nncf} if has_nncf(nncf) else {})
+    return {tool: best for tool, python in tools.items() if (best := _best(row, tool.lower(), python))}
+
+
+def has_nncf(python: str) -> bool:
+    """Return whether the interpreter `python` has NNCF."""
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('nncf') is None)"
+    return subprocess.run([python, "-c", look]).returncode == 0
+
+
+def _best(row: Row, tool: str, python: str) -> tuple[str, Backbone] | None:
+    errors: dict[float, tuple[str, Backbone]] = {}
+    for setting, path in _quantized(row, tool, python).items():
+        graph = row.as_graph(path)
+        try:
+            error = row.error(graph)
+        except TledgeError as problem:
+            processes.say(f"{row.title}: {tool}, {setting}: {problem}")
+            continue
+        processes.say(f"{row.title}: {tool}, {setting}: error {error:.5f}")
+        errors[error] = setting, graph
+    return errors[min(errors)] if errors else None
+
+
+def _quantized(row: Row, tool: str, python: str) -> dict[str, Path]:
+    """Return the graph of each setting; they are made once."""
+    folder = row.shelf.folder / f"{tool}-{Path(row.name).stem}-{row.data}-{row.part}"
+    if not (folder / "made.json").exists():
+        folder.mkdir(exist_ok=True)
+        feeds = list(calibration_pictures.batches(row.pictures[0], row.backbone))
+        pictures = np.concatenate([next(iter(feed.values())) for feed in feeds])
+        pictures.tofile(folder / "pictures.raw")
+        processes.say(f"{row.title}: {tool} quantizes, {len(pictures)} pictures")
+        words = [_SCRIPT, tool, row.backbone.path, folder / "pictures.raw", str(len(pictures)), folder]
+        done = processes.run([python, *words], row.shelf.cache)
+        (folder / "pictures.raw").unlink()
+        (folder / "made.json").write_text(done.output)
+    return _listed(row, tool, folder)
+
+
+def _listed(row: Row, tool: str, folder: Path) -> dict[str, Path]:
+    import json
+
+    found = {}
+    for setting, said in json.loads((folder / "made.json").read_text()).items():
+        if "error" in said:
+            processes.say(f"{row.title}: {tool}, {setting}: {said['error']}")
+        else:
+            found[setting] = Path(said["path"])
+    return found

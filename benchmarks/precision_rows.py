@@ -1,0 +1,226 @@
+"""The rows of `benchmarks.precision`: a backbone on a data set, and how accurate any int8 graph of it is there.
+
+Everything happens in one process, with the functions that `tledge train` and `tledge export` call. Features are kept,
+so that a graph runs over a data set once, whatever is asked about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks import datasets, processes
+from tledge import backbones, data, heads, machine, model
+from tledge.features import FeatureStore, extract
+from tledge.model import calibration_pictures
+from tledge.schema import Backbone, BackboneOptions, Dataset, Features, Head, HeadOptions, Sample
+
+DATA = ("elpv", "flowers", "fashion")
+TEST_FRACTION = 0.25
+SMALL_PX, KERAS_PX = 128, 96  # Fashion-MNIST has 28 × 28 pixels; random weights are good at no size
+LITE = tuple(f"efficientnet_lite{number}" for number in range(3))
+# What their authors normalised by; see the pages of the ncnn and STM32 model zoos.
+FOREIGN = {
+    "mobilenet_v2_0.35_128.onnx": BackboneOptions(mean=(127.5,), std=(127.5,)),
+    "squeezenet11.onnx": BackboneOptions(mean=(104.0, 117.0, 123.0), std=(1.0,), channel_order="bgr"),
+}
+KERAS = {name: BackboneOptions(input_size=KERAS_PX, weights="none") for name in ("mobilenet_v2", "efficientnet_b0")}
+
+
+class Judged(NamedTuple):
+    """What a graph gives for the test samples of a row.
+
+    `own` and `refitted` bool [n]: is the float model's head right, and is it when fitted again to this graph? `error`:
+    the squared error of the features, over the squared features of the float graph.
+    """
+
+    own: np.ndarray
+    refitted: np.ndarray
+    error: float
+
+
+class Shelf:
+    """Where the benchmark's data sets, backbones, graphs and features are: `folder`, and in it the cache `cache`."""
+
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
+        self.folder, self.cache, self._arguments = folder, folder / "cache", arguments
+        self.cache.mkdir(parents=True, exist_ok=True)
+        sources = {"elpv": Path(), "flowers": arguments.flowers, "fashion": arguments.fashion_mnist}
+        self.data = tuple(name for name in DATA if sources[name] and name in arguments.data)
+        names = (*LITE, *(FOREIGN if arguments.foreign else ()), *KERAS)
+        self.backbones = tuple(name for name in names if not arguments.backbones or name in arguments.backbones)
+        for name in sorted({name for name in arguments.data if name not in self.data}):
+            processes.say(f"{name} is left out: its folder was not given.")
+        if not arguments.foreign:
+            processes.say("The ONNX files of others are left out: their folder was not given.")
+
+    def path(self, name: str, part: int = 0) -> Path:
+        """Return where data set `name` is; parts of Fashion-MNIST share no picture, those of others are split anew."""
+        if name == "elpv":
+            return datasets.elpv(self.folder / "elpv")
+        if name == "flowers":
+            return datasets.flowers(self._arguments.flowers.resolve(), self.folder / "flowers")
+        return datasets.fashion_mnist(self._arguments.fashion_mnist, self.folder / f"fashion-{part}.npz", part)
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  there is one shelf
+    def dataset(self, name: str, part: int = 0) -> Dataset:
+        """Return data set `name`, split for the `part`-th time."""
+        return data.load(self.path(name, part), test_fraction=TEST_FRACTION, seed=part)
+
+    def options(self, backbone: str, dataset: str) -> tuple[str, BackboneOptions]:
+        """Return what to load for `backbone`: a name or a path, and its options."""
+        if backbone in FOREIGN:
+            return str(self._arguments.foreign.resolve() / backbone), FOREIGN[backbone]
+        small = BackboneOptions(input_size=SMALL_PX) if dataset == "fashion" else BackboneOptions()
+        return backbone, KERAS.get(backbone, small)
+
+    def words(self, backbone: str, dataset: str) -> list[str]:
+        """Return the same as options of `tledge train`."""
+        path, options = self.options(backbone, dataset)
+        words = ["--backbone", path]
+        for name, value in asdict(options).items():
+            if value is not None:
+                plain = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                words += [f"--{name.replace('_', '-')}", plain]
+        return words
+
+    @functools.lru_cache  # noqa: B019
+    def backbone(self, name: str, dataset: str) -> Backbone:
+        """Return backbone `name` as it is used for `dataset`."""
+        path, options = self.options(name, dataset)
+        return backbones.load(path, self.cache, options, on_stage=processes.say)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every backbone on every data set, first part."""
+        for backbone in self.backbones:
+            for dataset in self.data:
+                yield self.row(backbone, dataset)
+
+    def row(self, backbone: str, dataset: str, part: int = 0) -> Row:
+        """Return one of them."""
+        return Row(self, backbone, dataset, part)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backbone on one data set."""
+
+    shelf: Shelf
+    name: str
+    data: str
+    part: int = 0
+
+    @property
+    def title(self) -> str:
+        """What to call it: `efficientnet_lite0 on elpv`, and what else one must know."""
+        size = self.backbone.preprocess.height
+        weights = ", random weights" if self.name in KERAS else ""
+        return f"{self.name.removesuffix('.onnx')} at {size} px{weights} on {self.data}"
+
+    @functools.cached_property
+    def backbone(self) -> Backbone:
+        """The float backbone."""
+        return self.shelf.backbone(self.name, self.data)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The samples."""
+        return self.shelf.dataset(self.data, self.part)
+
+    @functools.cached_property
+    def exact(self) -> tuple[Features, Features]:
+        """What the float backbone makes of the training and the test samples."""
+        return self.features(self.backbone)
+
+    @functools.cached_property
+    def head(self) -> Head:
+        """The float model's head."""
+        return heads.fit("linear", self.exact[0], self.dataset.classes, HeadOptions(), 0)
+
+    @functools.cached_property
+    def pictures(self) -> tuple[list[Sample], list[Sample]]:
+        """The training samples that everybody calibrates on, and others to choose a setting by."""
+        return calibration_pictures.part(self.dataset.train)
+
+    @property
+    def test_samples(self) -> int:
+        """How many samples it is judged on."""
+        return len(self.dataset.test)
+
+    def features(self, graph: Backbone) -> tuple[Features, Features]:
+        """Return what `graph` makes of the training and the test samples."""
+        return self.extract(graph, self.dataset.train), self.extract(graph, self.dataset.test)
+
+    def extract(self, graph: Backbone, samples: Sequence[Sample]) -> Features:
+        """Return what `graph` makes of `samples`, from the shelf where it has it."""
+        with FeatureStore(self.shelf.cache) as store:
+            return extract(samples, graph, store)
+
+    def quantized(self, rounding: model.Rounding | None = None) -> tuple[Backbone, str]:
+        """Return the int8 backbone that `tledge export` makes by default, and the calibration method that it chose."""
+        rounding = rounding or model.Rounding(reduce_range=machine.saturates_int8())
+        chosen, errors = model.quantize_best(self.backbone, self.dataset.train, self.shelf.cache, rounding)
+        return chosen, errors[0].method
+
+    def as_graph(self, path: Path) -> Backbone:
+        """Return the int8 graph in the file `path` as this row's backbone."""
+        return replace(self.backbone, path=path, digest=hashlib.sha256(path.read_bytes()).hexdigest(), precision="int8")
+
+    def judge(self, graph: Backbone) -> Judged:
+        """Return how `graph` does on the test samples, with the float model's head, and with that head fitted again."""
+        processes.say(f"{self.title}: judging {graph.path.name}")
+        train, test = self.features(graph)
+        refitted = heads.refit(self.head, self.exact[0], train)
+        return Judged(self.right(self.head, test), self.right(refitted, test), _error(test, self.exact[1]))
+
+    def error(self, graph: Backbone) -> float:
+        """Return the error of the features of the samples that settings are chosen by."""
+        others = self.pictures[1]
+        return _error(self.extract(graph, others), self.extract(self.backbone, others))
+
+    def run(self) -> Path:
+        """Return the run folder that `tledge train` makes of this row."""
+        run = self.shelf.folder / f"run-{Path(self.name).stem}-{self.data}-{self.part}"
+        if not run.exists():
+            processes.say(f"{self.title}, split {self.part}: training")
+            split = ("--seed", str(self.part), "--test-fraction", str(TEST_FRACTION))
+            path, words = self.shelf.path(self.data, self.part), self.shelf.words(self.name, self.data)
+            processes.run(processes.tledge("train", path, "--out", run, "--json", *split, *words), self.shelf.cache)
+        return run
+
+    def right(self, head: Head, features: Features) -> np.ndarray:
+        """Return bool [n]: is `head` right?"""
+        return heads.probabilities(head, features.matrix).argmax(axis=1) == heads.labels(features.samples)
+
+
+def _error(found: Features, exact: Features) -> float:
+    matrix = exact.matrix.astype(np.float64)
+    return float(np.square(found.matrix - matrix).sum() / np.square(matrix).sum())
+
+
+def points(right: np.ndarray, other: np.ndarray) -> float:
+    """Return by how many points of accuracy `right` bool [n] is ahead of `other`."""
+    return 100 * float(right.mean() - other.mean())
+
+
+def only(right: np.ndarray, other: np.ndarray) -> int:
+    """Return how many samples `right` alone is right about."""
+    return int((right & ~other).sum())
+
+
+def chance(ahead: int, behind: int) -> float:
+    """Return how probable it is that of so many samples that two models differ on, `ahead` or more fall to one of them.
+
+    Source: McNemar, Note on the sampling error of the difference between correlated proportions, 1947; exact form, one
+    side.
+    """
+    count = ahead + behind
+    return sum(math.comb(count, k) for k in range(ahead, count + 1)) / 2**count

@@ -1,0 +1,105 @@
+"""What refitting the head and correcting the biases win back: three of the claims of `benchmarks.precision`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from benchmarks import measure, processes
+from benchmarks.precision_rows import LITE, Row, Shelf, points
+from tledge import heads, machine, model
+from tledge.model import bias_correction
+from tledge.schema import Backbone
+
+DROP_BAR_POINTS, RECOVERED_BAR_PERCENT = 0.3, 80.0
+PARTS = 3
+
+
+def drop(shelf: Shelf) -> Iterator[dict[str, Any]]:
+    """Yield how many points of accuracy int8 costs, as `tledge export` makes it, each data set split several times."""
+    if LITE[0] not in shelf.backbones:
+        return
+    means = []
+    for name in shelf.data:
+        rows = [shelf.row(LITE[0], name, part) for part in range(PARTS)]
+        drops = [_exported_drop(row) for row in rows]
+        means.append(statistics.fmean(drops))
+        text = f"{rows[0].title}: points lost by int8, mean of {PARTS} splits of {rows[0].test_samples} test samples"
+        yield measure.claim(text, measure.spread(drops, statistics.fmean))
+    text = f"{LITE[0]}, points lost by int8, mean of {', '.join(shelf.data)}: at most {DROP_BAR_POINTS}"
+    yield measure.claim(text, measure.spread(means, statistics.fmean), at_most=DROP_BAR_POINTS)
+
+
+def _exported_drop(row: Row) -> float:
+    """Train and export with the commands; return the points that the export says it lost."""
+    run = row.run()
+    out = run.with_suffix(".onnx")
+    command = ("export", run, "--out", out, "--precision", "int8", "--min-agreement", "0", "--force", "--json")
+    processes.say(f"{row.title}, split {row.part}: exporting")
+    found = processes.run(processes.tledge(*command), row.shelf.cache).document()["accuracy"]
+    return 100 * (found["before"] - found["after"])
+
+
+class Ways(NamedTuple):
+    """Whether each test sample is decided rightly, bool [n]: the float model, and int8 four ways."""
+
+    exact: np.ndarray
+    plain: np.ndarray
+    corrected: np.ndarray
+    refitted: np.ndarray
+    both: np.ndarray
+    control: np.ndarray  # the float graph, its head fitted again as that of int8 is
+
+
+def per_tensor(shelf: Shelf) -> Iterator[dict[str, Any]]:
+    """Yield how much of what one scale for all channels of a layer costs is won back."""
+    if LITE[0] not in shelf.backbones or "fashion" not in shelf.data:
+        return
+    row = shelf.row(LITE[0], "fashion")
+    found = four_ways(row, per_channel=False)
+    exact, plain, both = (100 * float(each.mean()) for each in (found.exact, found.plain, found.both))
+    lost = exact - plain
+    share = 100 * (both - plain) / lost if lost > 0 else 100.0
+    text = f"{row.title}, per tensor: {exact:.2f} in float, {plain:.2f} in int8 as it is, {both:.2f} corrected and"
+    text += f" refitted; per cent of the loss that is recovered: at least {RECOVERED_BAR_PERCENT:g}"
+    yield measure.claim(text, (share,) * 3, at_least=RECOVERED_BAR_PERCENT)
+
+
+def ways(shelf: Shelf) -> Iterator[dict[str, Any]]:
+    """Yield, for each row, what int8 costs in points four ways, and what the float head gains by being fitted again."""
+    for row in shelf.rows():
+        for per_channel in (True, False) if row.name == LITE[0] else (True,):
+            found = four_ways(row, per_channel)
+            text = f"{row.title}, {'per channel' if per_channel else 'per tensor'}, {row.test_samples} test samples"
+            lost = {
+                way: -points(getattr(found, way), found.exact) for way in ("plain", "corrected", "refitted", "both")
+            }
+            said = "; ".join(f"{way} {value:+.2f}" for way, value in lost.items())
+            said += f"; float head fitted again {-points(found.control, found.exact):+.2f}"
+            yield measure.claim(f"{text}: points lost by int8: {said}; of both", (lost["both"],) * 3)
+
+
+def four_ways(row: Row, per_channel: bool) -> Ways:
+    """Return the decisions of int8 with and without bias correction, and with and without a head fitted again.
+
+    All are calibrated on the same pictures by the same method.
+    """
+    rounding = model.Rounding(per_channel, machine.saturates_int8())
+    method = row.quantized(rounding)[1]
+    corrected = row.judge(model.quantize(row.backbone, row.dataset.train, row.shelf.cache, method, rounding))
+    plain = row.judge(_uncorrected(row, method, rounding))
+    exact = row.right(row.head, row.exact[1])
+    control = row.right(heads.refit(row.head, row.exact[0], row.exact[0]), row.exact[1])
+    return Ways(exact, plain.own, corrected.own, plain.refitted, corrected.refitted, control)
+
+
+def _uncorrected(row: Row, method: str, rounding: model.Rounding) -> Backbone:
+    """Return the int8 backbone as it would be without bias correction; it is kept apart, under the key of the other."""
+    place = row.shelf.folder / "uncorrected"
+    place.mkdir(exist_ok=True)
+    with mock.patch.object(bias_correction, "correct_biases", lambda *_, **__: None):
+        return model.quantize(row.backbone, row.dataset.train, place, method, rounding)
