@@ -7,6 +7,7 @@ whose features err least on other training pictures, as `tledge export` chooses 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -34,21 +35,21 @@ def accuracy(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, 
     """Yield how accurate tledge and each peer are on every row, and then on how many rows a peer is ahead."""
     margins: list[tuple[float, float]] = []
     for row in shelf.rows():
-        graphs = peers(row, arguments.nncf)
-        ours, settings = row.judge(row.quantized()[0]), dict.fromkeys(graphs, "")
+        ours = row.judge(row.quantized()[0])
         exact = row.right(row.head, row.exact[1])
-        text = f"{row.title}, {row.test_samples} test samples: points behind float, with its head / refitted"
-        yield measure.claim(_behind(f"{text}: tledge", ours, exact), (ours.error,) * 3)
-        for tool, (setting, graph) in graphs.items():
-            settings[tool], theirs = setting, row.judge(graph)
-            yield measure.claim(_behind(f"{text}: {tool}, {setting}", theirs, exact), (theirs.error,) * 3)
+        text = f"{row.title}, {row.test_samples} test samples, {100 * exact.mean():.2f} % right in float"
+        text = f"{text}: points behind it, with its head / refitted"
+        yield measure.claim(_behind(f"{text}: tledge", ours, exact), (1000 * ours.error,) * 3)
+        for tool, (setting, graph) in peers(row, arguments.nncf).items():
+            theirs = row.judge(graph)
+            yield measure.claim(_behind(f"{text}: {tool}, {setting}", theirs, exact), (1000 * theirs.error,) * 3)
             for side in ("own", "refitted"):
                 margins.append(_margin(getattr(ours, side), getattr(theirs, side)))
     yield from _summary(margins)
 
 
 def _behind(text: str, found: Judged, exact: np.ndarray) -> str:
-    return f"{text} {-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}; error of features"
+    return f"{text} {-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}; ‰ of the features' squares that are error"
 
 
 def _margin(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
@@ -147,8 +148,6 @@ def _quantized(row: Row, tool: str, python: str) -> dict[str, Path]:
 
 
 def _listed(row: Row, tool: str, folder: Path) -> dict[str, Path]:
-    import json
-
     found = {}
     for setting, said in json.loads((folder / "made.json").read_text()).items():
         if "error" in said:

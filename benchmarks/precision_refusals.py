@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def _refused(row: Row) -> bool:
     asked = ("--precision", "int8", "--min-agreement", "0", "--max-drop", str(IMPOSSIBLE_POINTS), "--json")
     try:
         processes.run(processes.tledge("export", run, "--out", out, *asked), row.shelf.cache, fine=(_FAILED,))
-    except processes.subprocess.CalledProcessError as error:
+    except subprocess.CalledProcessError as error:
         processes.say(f"{row.title}: exited with {error.returncode}")
         return False
     return not list(out.parent.iterdir())
