@@ -36,8 +36,8 @@ def accuracy(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, 
     margins: list[tuple[float, float]] = []
     for row in shelf.rows():
         ours = row.judge(row.quantized()[0])
-        exact = row.right(row.head, row.exact[1])
-        text = f"{row.title}, {row.test_samples} test samples, {100 * exact.mean():.2f} % right in float"
+        exact = row.float_judged.own
+        text = f"{row.title}, {len(exact)} samples, {100 * exact.mean():.2f} % right in float"
         text = f"{text}: points behind it, with its head / refitted"
         yield measure.claim(_behind(f"{text}: tledge", ours, exact), (1000 * ours.error,) * 3)
         for tool, (setting, graph) in peers(row, arguments.nncf).items():
@@ -49,7 +49,8 @@ def accuracy(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, 
 
 
 def _behind(text: str, found: Judged, exact: np.ndarray) -> str:
-    return f"{text} {-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}; ‰ of the features' squares that are error"
+    lost = f"{-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}"
+    return f"{text} {lost}; ‰ of the features' squares that are error"
 
 
 def _margin(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:

@@ -19,12 +19,13 @@ import numpy as np
 
 from benchmarks import datasets, processes
 from tledge import backbones, data, heads, machine, model
+from tledge.commands import pipeline
 from tledge.features import FeatureStore, extract
 from tledge.model import calibration_pictures
 from tledge.schema import Backbone, BackboneOptions, Dataset, Features, Head, HeadOptions, Sample
 
 DATA = ("elpv", "flowers", "fashion")
-TEST_FRACTION = 0.25
+TEST_FRACTION, FOLDS = 0.25, 4
 SMALL_PX, KERAS_PX = 128, 96  # Fashion-MNIST has 28 × 28 pixels; random weights are good at no size
 LITE = tuple(f"efficientnet_lite{number}" for number in range(3))
 # What their authors normalised by; see the pages of the ncnn and STM32 model zoos.
@@ -36,7 +37,7 @@ KERAS = {name: BackboneOptions(input_size=KERAS_PX, weights="none") for name in 
 
 
 class Judged(NamedTuple):
-    """What a graph gives for the test samples of a row.
+    """What a graph gives for the samples of a row, each tested once, by heads that were fitted without its fold.
 
     `own` and `refitted` bool [n]: is the float model's head right, and is it when fitted again to this graph? `error`:
     the squared error of the features, over the squared features of the float graph.
@@ -136,28 +137,31 @@ class Row:
         return self.shelf.dataset(self.data, self.part)
 
     @functools.cached_property
-    def exact(self) -> tuple[Features, Features]:
-        """What the float backbone makes of the training and the test samples."""
+    def exact(self) -> Features:
+        """What the float backbone makes of all samples."""
         return self.features(self.backbone)
 
     @functools.cached_property
-    def head(self) -> Head:
-        """The float model's head."""
-        return heads.fit("linear", self.exact[0], self.dataset.classes, HeadOptions(), 0)
+    def folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The rows that a head is fitted to and those that it is tested on, fold by fold."""
+        assigned = data.folds.assign(self.exact.samples, FOLDS, self.part)
+        return [(np.flatnonzero(assigned != each), np.flatnonzero(assigned == each)) for each in range(FOLDS)]
+
+    @functools.cached_property
+    def heads(self) -> list[Head]:
+        """The float model's head of each fold."""
+        processes.say(f"{self.title}: fitting heads to float features")
+        fitted = [pipeline.rows(self.exact, train) for train, _ in self.folds]
+        return [heads.fit("linear", each, self.dataset.classes, HeadOptions(), 0) for each in fitted]
 
     @functools.cached_property
     def pictures(self) -> tuple[list[Sample], list[Sample]]:
         """The training samples that everybody calibrates on, and others to choose a setting by."""
         return calibration_pictures.part(self.dataset.train)
 
-    @property
-    def test_samples(self) -> int:
-        """How many samples it is judged on."""
-        return len(self.dataset.test)
-
-    def features(self, graph: Backbone) -> tuple[Features, Features]:
-        """Return what `graph` makes of the training and the test samples."""
-        return self.extract(graph, self.dataset.train), self.extract(graph, self.dataset.test)
+    def features(self, graph: Backbone) -> Features:
+        """Return what `graph` makes of all samples."""
+        return self.extract(graph, (*self.dataset.train, *self.dataset.test))
 
     def extract(self, graph: Backbone, samples: Sequence[Sample]) -> Features:
         """Return what `graph` makes of `samples`, from the shelf where it has it."""
@@ -175,11 +179,20 @@ class Row:
         return replace(self.backbone, path=path, digest=hashlib.sha256(path.read_bytes()).hexdigest(), precision="int8")
 
     def judge(self, graph: Backbone) -> Judged:
-        """Return how `graph` does on the test samples, with the float model's head, and with that head fitted again."""
+        """Return how `graph` does with the heads of the float model, and with those fitted again as export does it."""
         processes.say(f"{self.title}: judging {graph.path.name}")
-        train, test = self.features(graph)
-        refitted = heads.refit(self.head, self.exact[0], train)
-        return Judged(self.right(self.head, test), self.right(refitted, test), _error(test, self.exact[1]))
+        found = self.features(graph)
+        own, refitted = (np.zeros(len(found.samples), bool) for _ in range(2))
+        for head, (train, test) in zip(self.heads, self.folds, strict=True):
+            again = heads.refit(head, pipeline.rows(self.exact, train), pipeline.rows(found, train))
+            tested = pipeline.rows(found, test)
+            own[test], refitted[test] = _right(head, tested), _right(again, tested)
+        return Judged(own, refitted, _error(found, self.exact))
+
+    @functools.cached_property
+    def float_judged(self) -> Judged:
+        """The float graph itself. That its heads are fitted again tells what this alone does."""
+        return self.judge(self.backbone)
 
     def error(self, graph: Backbone) -> float:
         """Return the error of the features of the samples that settings are chosen by."""
@@ -196,9 +209,10 @@ class Row:
             processes.run(processes.tledge("train", path, "--out", run, "--json", *split, *words), self.shelf.cache)
         return run
 
-    def right(self, head: Head, features: Features) -> np.ndarray:
-        """Return bool [n]: is `head` right?"""
-        return heads.probabilities(head, features.matrix).argmax(axis=1) == heads.labels(features.samples)
+
+def _right(head: Head, features: Features) -> np.ndarray:
+    """Return bool [n]: is `head` right?"""
+    return heads.probabilities(head, features.matrix).argmax(axis=1) == heads.labels(features.samples)
 
 
 def _error(found: Features, exact: Features) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks import measure, processes
 from benchmarks.precision_rows import LITE, Row, Shelf, points
-from tledge import heads, machine, model
+from tledge import machine, model
 from tledge.model import bias_correction
 from tledge.schema import Backbone
 
@@ -28,7 +28,9 @@ def drop(shelf: Shelf) -> Iterator[dict[str, Any]]:
         rows = [shelf.row(LITE[0], name, part) for part in range(PARTS)]
         drops = [_exported_drop(row) for row in rows]
         means.append(statistics.fmean(drops))
-        text = f"{rows[0].title}: points lost by int8, mean of {PARTS} splits of {rows[0].test_samples} test samples"
+        text = (
+            f"{rows[0].title}: points lost by int8, mean of {PARTS} splits of {len(rows[0].dataset.test)} test samples"
+        )
         yield measure.claim(text, measure.spread(drops, statistics.fmean))
     text = f"{LITE[0]}, points lost by int8, mean of {', '.join(shelf.data)}: at most {DROP_BAR_POINTS}"
     yield measure.claim(text, measure.spread(means, statistics.fmean), at_most=DROP_BAR_POINTS)
@@ -45,7 +47,7 @@ def _exported_drop(row: Row) -> float:
 
 
 class Ways(NamedTuple):
-    """Whether each test sample is decided rightly, bool [n]: the float model, and int8 four ways."""
+    """Whether each sample is decided rightly, bool [n]: the float model, and int8 four ways."""
 
     exact: np.ndarray
     plain: np.ndarray
@@ -74,13 +76,13 @@ def ways(shelf: Shelf) -> Iterator[dict[str, Any]]:
     for row in shelf.rows():
         for per_channel in (True, False) if row.name == LITE[0] else (True,):
             found = four_ways(row, per_channel)
-            text = f"{row.title}, {'per channel' if per_channel else 'per tensor'}, {row.test_samples} test samples"
-            lost = {
-                way: -points(getattr(found, way), found.exact) for way in ("plain", "corrected", "refitted", "both")
-            }
-            said = "; ".join(f"{way} {value:+.2f}" for way, value in lost.items())
-            said += f"; float head fitted again {-points(found.control, found.exact):+.2f}"
-            yield measure.claim(f"{text}: points lost by int8: {said}; of both", (lost["both"],) * 3)
+            lost = {way: -points(right, found.exact) for way, right in found._asdict().items() if way != "exact"}
+            again = lost.pop("control")
+            text = f"{row.title}, {'per channel' if per_channel else 'per tensor'}, {len(found.exact)} samples"
+            text += f", {100 * found.exact.mean():.2f} % right in float; points lost by int8: "
+            text += "; ".join(f"{way} {value:+.2f}" for way, value in lost.items())
+            text += f"; lost by float with its head fitted again {again:+.2f}; of both"
+            yield measure.claim(text, (lost["both"],) * 3)
 
 
 def four_ways(row: Row, per_channel: bool) -> Ways:
@@ -92,9 +94,8 @@ def four_ways(row: Row, per_channel: bool) -> Ways:
     method = row.quantized(rounding)[1]
     corrected = row.judge(model.quantize(row.backbone, row.dataset.train, row.shelf.cache, method, rounding))
     plain = row.judge(_uncorrected(row, method, rounding))
-    exact = row.right(row.head, row.exact[1])
-    control = row.right(heads.refit(row.head, row.exact[0], row.exact[0]), row.exact[1])
-    return Ways(exact, plain.own, corrected.own, plain.refitted, corrected.refitted, control)
+    exact = row.float_judged
+    return Ways(exact.own, plain.own, corrected.own, plain.refitted, corrected.refitted, exact.refitted)
 
 
 def _uncorrected(row: Row, method: str, rounding: model.Rounding) -> Backbone:
