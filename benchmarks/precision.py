@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import precision_peers, precision_refusals, precision_ways, processes, script
-from benchmarks.precision_rows import DATA, Shelf
+from benchmarks.precision_shelf import DATA, Shelf
 
 Claims = Iterator[dict[str, Any]]
 CLAIMS: dict[str, Callable[[Shelf, argparse.Namespace], Claims]] = {

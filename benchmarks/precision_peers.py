@@ -14,12 +14,13 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks import measure, processes
-from benchmarks.precision_rows import Judged, Row, Shelf, chance, only, points
+from benchmarks.precision_rows import Judged, Row, chance, only, points, rows
+from benchmarks.precision_shelf import Shelf
 from tledge import engine, machine, preprocess
 from tledge.errors import TledgeError
 from tledge.model import calibration_pictures
@@ -31,52 +32,66 @@ LIKELY = 0.05
 _SCRIPT = Path(__file__).with_name("quantizers.py")
 
 
+class Beside(NamedTuple):
+    """A peer beside tledge on one row: points that tledge is ahead with each head, how probable a lead like the peer's
+    is by chance, and how many times tledge's error of the features the peer's is."""
+
+    points: tuple[float, float]
+    chance: tuple[float, float]
+    errors: float
+
+
 def accuracy(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield how accurate tledge and each peer are on every row, and then on how many rows a peer is ahead."""
-    margins: list[tuple[float, float]] = []
-    for row in shelf.rows():
-        ours = row.judge(row.quantized()[0])
-        exact = row.float_judged.own
+    found: list[Beside] = []
+    for row in rows(shelf):
+        ours, exact = row.judge(row.quantized()[0]), row.float_judged.own
         text = f"{row.title}, {len(exact)} samples, {100 * exact.mean():.2f} % right in float"
         text = f"{text}: points behind it, with its head / refitted"
-        yield measure.claim(_behind(f"{text}: tledge", ours, exact), (1000 * ours.error,) * 3)
+        yield _behind(f"{text}: tledge", ours, exact)
         for tool, (setting, graph) in peers(row, arguments.nncf).items():
             theirs = row.judge(graph)
-            yield measure.claim(_behind(f"{text}: {tool}, {setting}", theirs, exact), (1000 * theirs.error,) * 3)
-            for side in ("own", "refitted"):
-                margins.append(_margin(getattr(ours, side), getattr(theirs, side)))
-    yield from _summary(margins)
+            yield _behind(f"{text}: {tool}, {setting}", theirs, exact)
+            found.append(_beside(ours, theirs))
+    if found:
+        yield from _summary(found)
 
 
-def _behind(text: str, found: Judged, exact: np.ndarray) -> str:
+def _behind(text: str, found: Judged, exact: np.ndarray) -> dict[str, Any]:
     lost = f"{-points(found.own, exact):+.2f} / {-points(found.refitted, exact):+.2f}"
-    return f"{text} {lost}; ‰ of the features' squares that are error"
+    return measure.claim(f"{text} {lost}; ‰ of the features' squares that are error", (1000 * found.error,) * 3)
 
 
-def _margin(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """Return by how many points we are ahead, and how probable a lead like theirs is by chance."""
-    return points(ours, theirs), chance(only(theirs, ours), only(ours, theirs))
+def _beside(ours: Judged, theirs: Judged) -> Beside:
+    pairs = ((ours.own, theirs.own), (ours.refitted, theirs.refitted))
+    ahead = tuple(points(*pair) for pair in pairs)
+    luck = tuple(chance(only(theirs, ours), only(ours, theirs)) for ours, theirs in pairs)
+    return Beside(ahead, luck, theirs.error / ours.error)
 
 
-def _summary(margins: list[tuple[float, float]]) -> Iterator[dict[str, Any]]:
-    if not margins:
-        return
-    ahead = [margin for margin, _ in margins]
-    text = f"points of accuracy ahead of a peer, {len(margins)} comparisons (two heads); mean: at least 0"
-    yield measure.claim(text, measure.spread(ahead, statistics.fmean), at_least=0)
-    behind = sum(margin < 0 for margin in ahead)
-    text = f"comparisons of {len(margins)} in which a peer is ahead at all: at most 0"
-    yield measure.claim(text, (behind,) * 3, at_most=0)
-    sure = sum(margin < 0 and luck < LIKELY for margin, luck in margins)
-    text = f"comparisons of {len(margins)} in which a peer leads by more than chance would (McNemar, {LIKELY})"
-    yield measure.claim(f"{text}: at most 0", (sure,) * 3, at_most=0)
+def _summary(found: list[Beside]) -> Iterator[dict[str, Any]]:
+    """Yield who is ahead. What chance explains, with as many comparisons as there are, is counted apart."""
+    for i, head in enumerate(("the float head", "the head refitted for all")):
+        ahead = [each.points[i] for each in found]
+        text = f"{head}: points of accuracy ahead of a peer, mean of {len(found)} comparisons: at least 0"
+        yield measure.claim(text, measure.spread(ahead, statistics.fmean), at_least=0)
+        behind = sum(margin < 0 for margin in ahead)
+        text = f"{head}: comparisons of {len(found)} in which a peer is ahead, by a sample or more: at most 0"
+        yield measure.claim(text, (behind,) * 3, at_most=0)
+        sure = sum(each.chance[i] < LIKELY / len(found) for each in found)
+        text = f"{head}: comparisons in which a peer leads by more than chance would (McNemar, {LIKELY}, Bonferroni)"
+        yield measure.claim(f"{text}: at most 0", (sure,) * 3, at_most=0)
+    times = [each.errors for each in found]
+    text = f"squared error of a peer's features over tledge's, geometric mean of {len(found)}; the least: at least 1"
+    mean = statistics.geometric_mean(times)
+    yield measure.claim(text, (mean, min(times), max(times)), at_least=1, kind="ratio")
 
 
 def speed(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield how fast int8 is against float and against each peer's int8, batch 1, in turn, in one process."""
     where = "without" if machine.saturates_int8() else "with"
     for name in shelf.backbones:
-        row = shelf.row(name, shelf.data[0])
+        row = Row(shelf, name, shelf.data[0])
         graphs = {"float": row.backbone, "tledge": row.quantized()[0]}
         graphs |= {tool: graph for tool, (_, graph) in peers(row, arguments.nncf).items()}
         for threads in sorted({min(2, machine.cores()), 1}, reverse=True):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import calibrate, measure, processes
-from benchmarks.precision_rows import LITE, Row, Shelf
+from benchmarks.precision_rows import Row
+from benchmarks.precision_shelf import LITE, Shelf
 from tledge.errors import ModelError
 from tledge.runtime import Predictor
 
@@ -21,7 +22,7 @@ _FAILED = 1
 
 def budget(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """Yield in how many rows an export whose budget cannot be kept ends with 1 and leaves no file."""
-    rows = [shelf.row(name, shelf.data[min(1, len(shelf.data) - 1)]) for name in shelf.backbones]
+    rows = [Row(shelf, name, shelf.data[min(1, len(shelf.data) - 1)]) for name in shelf.backbones]
     kept = sum(_refused(row) for row in rows)
     text = f"exports with --max-drop {IMPOSSIBLE_POINTS} that exit with 1 and write nothing, of {len(rows)} backbones"
     yield measure.claim(f"{text}: at least {len(rows)}", (kept,) * 3, at_least=len(rows))
@@ -52,7 +53,7 @@ def memory(shelf: Shelf) -> Iterator[dict[str, Any]]:
 
 def damage(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """Yield how many of many damaged files are refused: one bit turned over, or the end cut off."""
-    row = shelf.row(shelf.backbones[0], shelf.data[0])
+    row = Row(shelf, shelf.backbones[0], shelf.data[0])
     whole = _exported(row).read_bytes()
     rng = random.Random(0)
     for what, damaged in (("single-bit flips", _flipped), ("truncations", _truncated)):

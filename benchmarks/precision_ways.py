@@ -10,7 +10,8 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import measure, processes
-from benchmarks.precision_rows import LITE, Row, Shelf, points
+from benchmarks.precision_rows import Row, points, rows
+from benchmarks.precision_shelf import LITE, Shelf
 from tledge import machine, model
 from tledge.model import bias_correction
 from tledge.schema import Backbone
@@ -25,12 +26,11 @@ def drop(shelf: Shelf) -> Iterator[dict[str, Any]]:
         return
     means = []
     for name in shelf.data:
-        rows = [shelf.row(LITE[0], name, part) for part in range(PARTS)]
-        drops = [_exported_drop(row) for row in rows]
+        splits = [Row(shelf, LITE[0], name, part) for part in range(PARTS)]
+        drops = [_exported_drop(row) for row in splits]
         means.append(statistics.fmean(drops))
-        text = (
-            f"{rows[0].title}: points lost by int8, mean of {PARTS} splits of {len(rows[0].dataset.test)} test samples"
-        )
+        tested = len(splits[0].dataset.test)
+        text = f"{splits[0].title}: points lost by int8, mean of {PARTS} splits, {tested} test samples each"
         yield measure.claim(text, measure.spread(drops, statistics.fmean))
     text = f"{LITE[0]}, points lost by int8, mean of {', '.join(shelf.data)}: at most {DROP_BAR_POINTS}"
     yield measure.claim(text, measure.spread(means, statistics.fmean), at_most=DROP_BAR_POINTS)
@@ -61,7 +61,7 @@ def per_tensor(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """Yield how much of what one scale for all channels of a layer costs is won back."""
     if LITE[0] not in shelf.backbones or "fashion" not in shelf.data:
         return
-    row = shelf.row(LITE[0], "fashion")
+    row = Row(shelf, LITE[0], "fashion")
     found = four_ways(row, per_channel=False)
     exact, plain, both = (100 * float(each.mean()) for each in (found.exact, found.plain, found.both))
     lost = exact - plain
@@ -73,7 +73,7 @@ def per_tensor(shelf: Shelf) -> Iterator[dict[str, Any]]:
 
 def ways(shelf: Shelf) -> Iterator[dict[str, Any]]:
     """Yield, for each row, what int8 costs in points four ways, and what the float head gains by being fitted again."""
-    for row in shelf.rows():
+    for row in rows(shelf):
         for per_channel in (True, False) if row.name == LITE[0] else (True,):
             found = four_ways(row, per_channel)
             lost = {way: -points(right, found.exact) for way, right in found._asdict().items() if way != "exact"}
