@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import random
 import shutil
 import sys
@@ -95,9 +96,9 @@ def fashion_mnist(source: Path, file: Path, part: int = 0, train: int = 5000, te
             raise DataError(f"{source} has no part {part} of {count} samples in {split}.", "Get the files again.")
         arrays[f"x_{name}"] = np.stack([item.value for item in chosen])
         arrays[f"y_{name}"] = np.array([int(item.class_names[0]) for item in chosen])
-    with places.writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **arrays)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    places.write_whole(file, content.getvalue())
     return file
 
 

@@ -33,7 +33,13 @@ ONNXRUNTIME = {
     "percentile U8S8 without averages": ("Percentile", "QUInt8", WITHOUT_AVERAGES),
     "entropy U8S8": ("Entropy", "QUInt8", None),
 }
-NNCF = {"performance": "PERFORMANCE", "mixed": "MIXED"}
+# NNCF gives the activations before depthwise convolutions a scale per channel, which onnxruntime does not fuse, and of
+# some graphs refuses to run.
+NNCF = {
+    "performance": ("PERFORMANCE", None),
+    "mixed": ("MIXED", None),
+    "performance, activations per tensor": ("PERFORMANCE", False),
+}
 Made = Iterator[tuple[str, Callable[[Path], None]]]
 
 
@@ -59,7 +65,7 @@ class Pictures:
         return {self._name: self._rows[(self._next - 1) * BATCH : self._next * BATCH]}
 
 
-def onnxruntime(model: Path, name: str, rows: np.ndarray, folder: Path) -> Made:
+def with_onnxruntime(model: Path, name: str, rows: np.ndarray, folder: Path) -> Made:
     """Yield `quantize_static`: QDQ, per channel, on a graph that `quant_pre_process` prepared.
 
     Settings that share ranges share one calibration. CalibStridedMinMax bounds the memory: batch by batch.
@@ -89,23 +95,29 @@ def onnxruntime(model: Path, name: str, rows: np.ndarray, folder: Path) -> Made:
         yield setting, run
 
 
-def nncf(model: Path, name: str, rows: np.ndarray, folder: Path) -> Made:
-    """Yield `nncf.quantize` with either preset; biases are corrected, as by default."""
+def with_nncf(model: Path, name: str, rows: np.ndarray, folder: Path) -> Made:
+    """Yield `nncf.quantize` with its presets; biases are corrected, as by default."""
+    import nncf
     import onnx
-    from nncf import Dataset, QuantizationPreset, quantize
+    from nncf.quantization.advanced_parameters import QuantizationParameters
 
-    for setting, preset in NNCF.items():
+    for setting, (preset, per_channel) in NNCF.items():
 
-        def run(out: Path, preset: str = preset) -> None:
-            dataset = Dataset([{name: row[None]} for row in rows])
-            onnx.save(
-                quantize(onnx.load(model), dataset, preset=QuantizationPreset[preset], subset_size=len(rows)), out
+        def run(out: Path, preset: str = preset, per_channel: bool | None = per_channel) -> None:
+            activations = QuantizationParameters(per_channel=per_channel)
+            quantized = nncf.quantize(
+                onnx.load(model),
+                nncf.Dataset([{name: row[None]} for row in rows]),
+                preset=nncf.QuantizationPreset[preset],
+                subset_size=len(rows),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(activations_quantization_params=activations),
             )
+            onnx.save(quantized, out)
 
         yield setting, run
 
 
-TOOLS = {"onnxruntime": onnxruntime, "nncf": nncf}
+TOOLS = {"onnxruntime": with_onnxruntime, "nncf": with_nncf}
 
 
 def main(tool: str, model: str, pictures: str, count: str, folder: str) -> None:
