@@ -22,7 +22,7 @@ from tledge import data, heads, machine, model
 from tledge.commands import pipeline
 from tledge.features import FeatureStore, extract
 from tledge.model import calibration_pictures
-from tledge.schema import Backbone, Dataset, Features, Head, HeadOptions, Sample
+from tledge.schema import Backbone, CalibrationError, Dataset, Features, Head, HeadOptions, Sample
 
 FOLDS = 4
 
@@ -97,11 +97,11 @@ class Row:
         with FeatureStore(self.shelf.cache) as store:
             return extract(samples, graph, store)
 
-    def quantized(self, rounding: model.Rounding | None = None) -> tuple[Backbone, str]:
-        """Return the int8 backbone that `tledge export` makes by default, and the calibration method that it chose."""
-        rounding = rounding or model.Rounding(reduce_range=machine.saturates_int8())
+    def quantized(self, per_channel: bool = True) -> tuple[Backbone, CalibrationError]:
+        """Return the int8 backbone that `tledge export --calibration auto` makes, and what it chose."""
+        rounding = model.Rounding(per_channel, machine.saturates_int8())
         chosen, errors = model.quantize_best(self.backbone, self.dataset.train, self.shelf.cache, rounding)
-        return chosen, errors[0].method
+        return chosen, errors[0]
 
     def as_graph(self, path: Path) -> Backbone:
         """Return the int8 graph in the file `path` as this row's backbone."""
