@@ -78,10 +78,11 @@ class Row:
 
     @functools.cached_property
     def heads(self) -> list[Head]:
-        """The float model's head of each fold."""
+        """The float model's head of each fold; their strength is chosen on the first."""
         processes.say(f"{self.title}: fitting heads to float features")
-        fitted = [pipeline.rows(self.exact, train) for train, _ in self.folds]
-        return [heads.fit("linear", each, self.dataset.classes, HeadOptions(), 0) for each in fitted]
+        first, *others = (pipeline.rows(self.exact, train) for train, _ in self.folds)
+        head = heads.fit("linear", first, self.dataset.classes, HeadOptions(), 0)
+        return [head, *(heads.refit(head, each) for each in others)]
 
     @functools.cached_property
     def pictures(self) -> tuple[list[Sample], list[Sample]]:
