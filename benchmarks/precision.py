@@ -8,6 +8,10 @@ their folder; two Keras applications with random weights, since theirs are downl
 five kinds of flowers, likewise, from DIR/train and DIR/val; Fashion-MNIST, 5,000 and 2,000 pictures of its idx files.
 What was not given is left out, and said. NNCF lives in an environment of its own.
 
+Beside peers, and for the four ways, every sample is tested once, in four folds, by heads that were fitted without it;
+the drop is that which `tledge export` measures on the held-out part, for three splits. A difference of a few samples
+says little: so the error of the features stands beside it, and what chance explains of a lead (McNemar).
+
 CLAIM is one of drop, per_tensor, ways, peers, speed, budget, memory, damage. All of them take two hours on two cores;
 --keep leaves graphs and features in a folder, so that a later run goes on from there.
 """

@@ -80,10 +80,11 @@ def _summary(found: list[Beside]) -> Iterator[dict[str, Any]]:
         sure = sum(each.chance[i] < LIKELY / len(found) for each in found)
         text = f"{head}: comparisons in which a peer leads by more than chance would (McNemar, {LIKELY}, Bonferroni)"
         yield measure.claim(f"{text}: at most 0", (sure,) * 3, at_most=0)
-    times = [each.errors for each in found]
-    text = f"squared error of a peer's features over tledge's, geometric mean of {len(found)}; the least: at least 1"
-    mean = statistics.geometric_mean(times)
-    yield measure.claim(text, (mean, min(times), max(times)), at_least=1, kind="ratio")
+    times = measure.spread(each.errors for each in found)
+    text = (
+        f"squared error of a peer's features over tledge's, median of {len(found)} comparisons; the least: at least 1"
+    )
+    yield measure.claim(text, times, at_least=1, kind="ratio")
 
 
 def speed(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
