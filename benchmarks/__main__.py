@@ -1,6 +1,6 @@
 """Run every benchmark, keep the documents in benchmarks/results/MACHINE/COMMIT.json, and print the table.
 
-    python -m benchmarks [--flowers DIR] [NAME…]
+    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--nncf PYTHON] [NAME…]
 
 With names, only those run, and nothing is kept.
 """
@@ -18,9 +18,14 @@ from benchmarks import measure, processes
 from tledge import machine
 
 NAMES = (
-    *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets"),
+    *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets", "precision"),
     *("train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
+_TAKES = {
+    "accuracy": ("flowers",),
+    "calibrate": ("nncf",),
+    "precision": ("flowers", "fashion_mnist", "foreign", "nncf"),
+}
 _NOTHING_TO_MEASURE = 3
 _HERE = Path(__file__).resolve().parent
 
@@ -29,13 +34,17 @@ def main() -> None:
     """Run, print, keep; exit with 1 when a benchmark could not run, whatever its claims came to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures for the benchmark accuracy")
+    parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures for accuracy and precision")
+    parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="idx files for precision")
+    parser.add_argument("--foreign", type=Path, metavar="DIR", help="ONNX files of others for precision")
+    parser.add_argument(
+        "--nncf", type=Path, metavar="PYTHON", help="an interpreter with NNCF, for calibrate, precision"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"there is no benchmark called {', '.join(sorted(unknown))}")
     commit = measure.commit()
-    options = {"accuracy": ["--flowers", arguments.flowers.resolve()]} if arguments.flowers else {}
-    found = [_run(name, options.get(name, [])) for name in arguments.names or NAMES]
+    found = [_run(name, _options(name, arguments)) for name in arguments.names or NAMES]
     documents = [each for each in found if isinstance(each, dict)]
     for each in documents:
         print(f"\n{each['benchmark']} ({each['seconds']:.0f} s)")
@@ -43,6 +52,15 @@ def main() -> None:
     if not arguments.names:
         print(f"\nKept in {_keep(documents, commit)}")
     sys.exit(0 if all(found) else 1)
+
+
+def _options(name: str, arguments: argparse.Namespace) -> list[str | Path]:
+    """Return what was given of that which benchmark `name` takes."""
+    given = {option: getattr(arguments, option) for option in _TAKES.get(name, ())}
+    # An interpreter of a virtual environment is a link: resolved, it would be another one.
+    return [
+        word for option, path in given.items() if path for word in (f"--{option.replace('_', '-')}", path.absolute())
+    ]
 
 
 def _run(name: str, options: list[str | Path]) -> dict[str, Any] | bool:

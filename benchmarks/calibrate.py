@@ -40,7 +40,7 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the claims for the kernel, then for equal ranges, speed and memory."""
     yield from _kernel()
     with processes.workspace() as folder:
-        bench = _Bench(folder)
+        bench = Bench(folder)
         few = bench.in_turn(("tledge", "onnxruntime", "strided"), ("minmax", "percentile"), arguments.rounds)
         few |= bench.in_turn(("tledge",), ("entropy", "mse"), arguments.rounds)
         few |= bench.in_turn(("onnxruntime",), ("entropy", "entropy of 128 bins"), 1)
@@ -78,7 +78,7 @@ def _numpy(x: np.ndarray, counts: np.ndarray, summary: np.ndarray) -> None:
 Runs = dict[tuple[str, str], list[dict[str, Any]]]
 
 
-class _Bench:
+class Bench:
     """The graph and the pictures, in files that every calibrator reads."""
 
     def __init__(self, folder: Path) -> None:
@@ -149,7 +149,7 @@ def _speed(few: Runs) -> Iterator[dict[str, Any]]:
         yield measure.claim(f"{method}, {FEW} pictures: seconds of tledge", measure.spread(seconds))
 
 
-def _memory(few: Runs, bench: _Bench, rounds: int) -> Iterator[dict[str, Any]]:
+def _memory(few: Runs, bench: Bench, rounds: int) -> Iterator[dict[str, Any]]:
     many = [bench.run("tledge", "percentile", MANY) for _ in range(rounds)]
     peaks, before = ([each["peak_bytes"] for each in runs] for runs in (many, few["tledge", "percentile"]))
     text = f"peak memory of tledge, {MANY} pictures over {FEW}: at most {MEMORY_BAR:g}"
@@ -167,7 +167,7 @@ def _memory(few: Runs, bench: _Bench, rounds: int) -> Iterator[dict[str, Any]]:
     yield measure.claim(f"MB that each picture more takes onnxruntime, from {FEW // 2} to {FEW}", grown)
 
 
-def _nncf(few: Runs, bench: _Bench, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _nncf(few: Runs, bench: Bench, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     known = subprocess.run([arguments.nncf, "-c", "import nncf"], env=_quiet(), capture_output=True).returncode == 0
     if not known:
         processes.say("NNCF is left out: it is not installed. Name the Python of an environment with it: --nncf PYTHON")

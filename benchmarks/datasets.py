@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import random
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from tledge import places
+from tledge.data.sources import idx
 from tledge.errors import DataError, MissingExtra, TledgeError
 
 DEFECTIVE, FUNCTIONAL = "defective", "functional"
@@ -58,6 +62,44 @@ def elpv_split(pictures: Path, folder: Path, seed: int, test_fraction: float = 0
             for name in chosen:
                 (place / name).hardlink_to(pictures / label / name)
     return folder
+
+
+def flowers(source: Path, folder: Path) -> Path:
+    """Link the pictures of `source`/train|val/class/… into `folder`/class and return `folder`, for splits to be drawn.
+
+    Raises DataError when there are none, OutputError when `folder` cannot be written.
+    """
+    pictures = [path for split in ("train", "val") for path in sorted((source / split).glob("*/*")) if path.is_file()]
+    if not pictures:
+        raise DataError(f"{source} must hold train/ and val/ with a folder for each class.", "Check the path.")
+    with places.writing(folder):
+        for picture in pictures:
+            place = folder / picture.parent.name / f"{picture.parent.parent.name}-{picture.name}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                place.symlink_to(picture.resolve())
+    return folder
+
+
+def fashion_mnist(source: Path, file: Path, part: int = 0, train: int = 5000, test: int = 2000) -> Path:
+    """Write the `part`-th `train` and `test` rows of Fashion-MNIST's two sets into the .npz `file` and return it.
+
+    `source` holds the four idx files, gzipped or not. Parts share no row. Raises DataError when one is missing, damaged
+    or too short, OutputError when `file` cannot be written.
+    Source: Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    items = idx.scan(source).items
+    for split, name, count in (("train", "train", train), ("test", "test", test)):
+        chosen = [item for item in items if item.split == split][part * count : (part + 1) * count]
+        if len(chosen) < count:
+            raise DataError(f"{source} has no part {part} of {count} samples in {split}.", "Get the files again.")
+        arrays[f"x_{name}"] = np.stack([item.value for item in chosen])
+        arrays[f"y_{name}"] = np.array([int(item.class_names[0]) for item in chosen])
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    places.write_whole(file, content.getvalue())
+    return file
 
 
 def _package(module: str, distribution: str) -> Path:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Benchmarks are no part of the package. At the end of the path, so that the installed tledge stays the one under test.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import datasets, measure, startup
+from benchmarks import datasets, measure, precision_rows, startup
 from tledge.errors import DataError, MissingExtra, OutputError
 
 
@@ -181,3 +183,58 @@ def test_elpv_into_a_file_is_one_line(package: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("taken")
     with pytest.raises(OutputError, match="out"):
         datasets.elpv(tmp_path / "out")
+
+
+# ── Other data ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def idx_files(tmp_path: Path) -> Path:
+    """Write ten training and six test pictures of 2 × 2 pixels as Fashion-MNIST has them; no two are equal."""
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    for name, count, first in (("train", 10, 0), ("t10k", 6, 100)):
+        pixels = bytes(first + i for i in range(count) for _ in range(4))
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x803, count, 2, 2) + pixels)
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, count) + bytes(range(count)))
+    return folder
+
+
+def test_parts_of_fashion_mnist_share_no_row_and_keep_their_labels(idx_files: Path, tmp_path: Path) -> None:
+    parts = [np.load(datasets.fashion_mnist(idx_files, tmp_path / f"{i}.npz", i, train=5, test=3)) for i in range(2)]
+    assert [part["x_train"][:, 0, 0].tolist() for part in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert [part["y_train"].tolist() for part in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert [part["x_test"][:, 0, 0].tolist() for part in parts] == [[100, 101, 102], [103, 104, 105]]
+
+
+def test_part_that_fashion_mnist_is_too_short_for_is_refused(idx_files: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no part 2"):
+        datasets.fashion_mnist(idx_files, tmp_path / "out.npz", 2, train=5, test=3)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_flowers_of_both_splits_are_pooled_and_none_hides_another(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / "in" / split / "rose").mkdir(parents=True)
+        (tmp_path / "in" / split / "rose" / "1.jpg").write_text(split)
+    for _ in range(2):  # what is there already stays
+        out = datasets.flowers(tmp_path / "in", tmp_path / "out")
+    assert sorted(path.read_text() for path in out.glob("rose/*")) == ["train", "val"]
+    with pytest.raises(DataError, match="train/ and val/"):
+        datasets.flowers(tmp_path / "nowhere", tmp_path / "other")
+
+
+# ── Two models on the same samples ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_lead_is_counted_on_the_samples_that_two_models_differ_on() -> None:
+    ours, theirs = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 1, 0], bool)
+    assert precision_rows.points(ours, theirs) == pytest.approx(20)
+    assert (precision_rows.only(ours, theirs), precision_rows.only(theirs, ours)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "behind", "chance"), [(0, 0, 1), (5, 0, 1 / 32), (0, 5, 1), (2, 1, 0.5), (9, 1, 11 / 1024)]
+)
+def test_chance_of_a_lead_is_that_of_a_fair_coin(ahead: int, behind: int, chance: float) -> None:
+    assert precision_rows.chance(ahead, behind) == pytest.approx(chance)
