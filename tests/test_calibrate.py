@@ -199,6 +199,32 @@ def test_what_only_a_clip_reads_gets_the_range_of_what_comes_out(model: Any) -> 
         assert found[node.input[0]] == found[node.output[0]]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_only_a_concat_reads_gets_the_range_of_the_whole(method: str) -> None:
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Mul", ["x", "small"], ["a"]),
+        node("Relu", ["a"], ["alone"]),
+        node("Mul", ["x", "large"], ["shared"]),
+        node("Concat", ["alone", "shared"], ["whole"], axis=1),
+        node("Add", ["shared", "x"], ["sum"]),
+        node("Concat", ["whole", "sum"], ["y"], axis=1),
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(np.float32(value), name) for name, value in (("small", 0.1), ("large", 9))
+    ]
+    ends = [info("x", 1, ["N", 2, 4, 4])], [info("y", 1, ["N", 6, 4, 4])]
+    graph = onnx.helper.make_graph(nodes, "g", *ends, constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.shape_inference.infer_shapes(model)
+    feeds = [{"x": np.random.default_rng(3).normal(0, 1, (4, 2, 4, 4)).astype(np.float32)}]
+    ops = ["Concat", "Relu", "Mul", "Add"]
+    seen = calibrate(model, ops, [], feeds).observations
+    found = choose_ranges(model, ops, seen, method)
+    assert found["y"] == found["whole"] == found["alone"] == found["a"] == found["sum"]
+    assert found["shared"] != found["y"] and found["y"] == METHODS[method](seen["y"])  # an Add reads it too
+
+
 def test_means_are_those_of_the_channels(model: Any) -> None:
     feeds = batches(model, 2, 3)
     name = next(node.input[0] for node in model.graph.node if node.op_type == "Conv")

@@ -20,7 +20,7 @@ from conftest import make_backbone, make_head, make_manifest, make_photos, make_
 from tledge import heads
 from tledge.errors import DataError, ModelError, OutputError
 from tledge.features import FeatureStore, extract
-from tledge.model import bias_correction, build, check_golden, quantize
+from tledge.model import bias_correction, build, check_golden, pixel_input, quantize
 from tledge.model.calibrate import calibrate
 from tledge.model.join import join
 from tledge.model.manifest import stamp
@@ -387,3 +387,15 @@ def first_layer(model: Any, images: np.ndarray) -> np.ndarray:
     copy.graph.output.append(onnx.helper.make_tensor_value_info("first", onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(copy.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["first"], {"image": images})[0].astype(np.float64).mean(axis=(0, 2, 3))
+
+
+@pytest.mark.parametrize("std", [(57.0, 58.0, 59.0), (58.0, 58.0, 58.0)])
+def test_a_normalisation_per_channel_keeps_every_bit_along_a_row(samples, tmp_path, std, monkeypatch):
+    backbone = make_backbone(tmp_path / "graphs", name="perchannel", mean=(124.0, 117.0, 104.0), std=std)
+    wide = quantize(backbone, samples, tmp_path / "wide")
+    arrays = {each.name: list(each.dims) for each in onnx.load(wide.path).graph.initializer}
+    assert arrays["mean"] == [3, 1, 16] == arrays["scale"]
+    monkeypatch.setattr(pixel_input, "widen", lambda *_: None)
+    narrow = quantize(backbone, samples, tmp_path / "narrow")
+    images = pixels(samples, backbone)
+    np.testing.assert_array_equal(run(wide.path, images), run(narrow.path, images))

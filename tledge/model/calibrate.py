@@ -6,6 +6,7 @@ next. Memory is that of one batch, however many there are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -77,13 +78,16 @@ def channel_reaches(
 def choose_ranges(model: Any, op_types: Collection[str], seen: dict[str, Observation], method: str) -> dict[str, Range]:
     """Return the range of every tensor in `seen`, and of what is only clipped: that of what comes out.
 
-    `method` is minmax, entropy, percentile or mse. Raises TledgeError on another.
+    What a Concat alone reads gets the range of the whole: it would be rounded to that anyway, and where all parts share
+    one range the kernel only copies. `method` is minmax, entropy, percentile or mse. Raises TledgeError on another.
     """
     if method not in METHODS:
         raise TledgeError(f"There is no calibration method called '{method}'.", did_you_mean(method, METHODS))
     found = {name: METHODS[method](each) for name, each in seen.items()}
-    for inner, outer in reversed(_clipped(model, op_types).items()):  # of two in a row, the last one first
-        found[inner] = found[outer]
+    vanishing = _parts(model, op_types) | _clipped(model, op_types)
+    order = {name: place for place, node in enumerate(model.graph.node) for name in node.output}
+    for inner in sorted(vanishing, key=order.__getitem__, reverse=True):  # of two in a row, the last one first
+        found[inner] = found[vanishing[inner]]
     return found
 
 
@@ -101,14 +105,33 @@ def _activations(model: Any, op_types: Collection[str]) -> list[str]:
 
 def _clipped(model: Any, op_types: Collection[str]) -> dict[str, str]:
     """Return, in the order of the graph, what a Clip or Relu alone reads, and what that gives."""
-    known, readers = set(_activations(model, op_types)), [name for node in model.graph.node for name in node.input]
-    ends = {each.name for each in model.graph.output}
+    known, alone = set(_activations(model, op_types)), _read_once(model)
     return {
         node.input[0]: node.output[0]
         for node in model.graph.node
         if node.op_type in _CLIPPING and node.op_type in op_types and known >= {node.input[0], node.output[0]}
-        if readers.count(node.input[0]) == 1 and node.input[0] not in ends
+        if node.input[0] in alone
     }
+
+
+def _parts(model: Any, op_types: Collection[str]) -> dict[str, str]:
+    """Return what a Concat alone reads, and what that gives."""
+    if "Concat" not in op_types:
+        return {}
+    known, alone = set(_activations(model, op_types)), _read_once(model)
+    return {
+        name: node.output[0]
+        for node in model.graph.node
+        if node.op_type == "Concat" and node.output[0] in known
+        for name in node.input
+        if name in known & alone
+    }
+
+
+def _read_once(model: Any) -> set[str]:
+    """Return the tensors that one node alone reads, and nobody outside."""
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    return {name for name, count in readers.items() if count == 1} - {each.name for each in model.graph.output}
 
 
 def _probe(model: Any, names: list[str], means: list[str]) -> bytes:

@@ -42,6 +42,25 @@ def normalisation(model: Any) -> list[str]:
     return found
 
 
+def widen(model: Any, spec: InputSpec) -> None:
+    """Repeat the constants of a normalisation per channel along the width of the pictures, in place.
+
+    In an int8 graph onnxruntime puts channels last. Three numbers against a whole picture are then three at a time,
+    which took 0.6 of the 3.5 ms of a SqueezeNet; a whole row of them is one long run.
+    """
+    from onnx import numpy_helper
+
+    if not isinstance(spec, PreprocessSpec):
+        return
+    names = set(normalisation(model))
+    read = {name for node in model.graph.node if node.name in names for name in node.input}
+    for constant in [each for each in model.graph.initializer if each.name in read]:
+        values = numpy_helper.to_array(constant)
+        if values.shape[-3:] == (values.size, 1, 1) and values.size > 1:
+            row = np.repeat(values, spec.width, axis=-1)
+            constant.CopyFrom(numpy_helper.from_array(row, constant.name))
+
+
 def use_pixels(model: Any) -> None:
     """Feed the bytes of the quantized `model` straight to the DequantizeLinear of its normalised pixels, in place."""
     nodes = _normalisation(model, "QuantizeLinear")

@@ -39,7 +39,7 @@ from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 7
+_REVISION = 8
 # Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
 # would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
 # Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
@@ -197,6 +197,8 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, recipe: Recipe, 
     constant_factors.drop(quantized)
     if pixels:
         pixel_input.use_pixels(quantized)
+    else:
+        pixel_input.widen(quantized, backbone.preprocess)
     onnx.checker.check_model(quantized)
     return quantized.SerializeToString(deterministic=True)
 
