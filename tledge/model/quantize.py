@@ -98,24 +98,29 @@ def quantize_best(
     rounding: Rounding = _DEFAULT,
     methods: Sequence[str] = tuple(METHODS),
 ) -> tuple[Backbone, tuple[CalibrationError, ...]]:
-    """Return `backbone` in int8 by that of `methods`, equalised or not, whose features err least, and all errors.
+    """Return `backbone` in int8 by that of `methods` whose features err least, and all errors, the least first.
 
-    The errors stand the least first. They are measured on up to 32 of the training `samples` that are not among the up
-    to 128 that the ranges come from; where all are equal, on that one. Keeps and raises what `quantize` does.
+    Where channels can be equalised they are; the best method is then also tried without, and kept if that is better.
+    The errors are measured on up to 32 of the training `samples` that are not among the up to 128 that the ranges come
+    from; where all are equal, on that one. Keeps and raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
-    ways = (False, True) if equalisation.groups(float_graph(backbone)) else (False,)
-    recipes = [Recipe(method, equalised) for equalised in ways for method in methods]
-    candidates = _kept(backbone, seen, cache_dir, recipes, rounding)
     batches = list(calibration_pictures.batches(others, backbone))
     exact = feature_error.features(backbone.path, backbone.name, batches)
-    errors = {
-        recipe: feature_error.relative(feature_error.features(each.path, each.name, batches), exact)
-        for recipe, each in candidates.items()
-    }
-    ordered = sorted(errors, key=errors.__getitem__)  # of equally good ones the first, the plainer one
-    said = tuple(CalibrationError(each.method, errors[each], each.equalised) for each in ordered)
-    return candidates[ordered[0]], said
+
+    def measured(recipes: Sequence[Recipe]) -> dict[Recipe, tuple[float, Backbone]]:
+        made = _kept(backbone, seen, cache_dir, recipes, rounding)
+        found = {recipe: feature_error.features(each.path, each.name, batches) for recipe, each in made.items()}
+        return {recipe: (feature_error.relative(found[recipe], exact), each) for recipe, each in made.items()}
+
+    equalised = bool(equalisation.groups(float_graph(backbone)))
+    tried = measured([Recipe(method, equalised) for method in methods])
+    if equalised:
+        best = min(tried, key=lambda recipe: tried[recipe][0])
+        tried |= measured([best._replace(equalised=False)])
+    ordered = sorted(tried, key=lambda recipe: tried[recipe][0])  # of equally good ones the first
+    said = tuple(CalibrationError(each.method, tried[each][0], each.equalised) for each in ordered)
+    return tried[ordered[0]][1], said
 
 
 def _kept(
