@@ -87,7 +87,9 @@ def test_layers_that_may_not_go_back_end_in_a_table_and_no_file(both_bad: TrainR
     result = CliRunner().invoke(app, [*arguments, "--json"])
     document = json.loads(result.stdout)
     assert result.exit_code == 1 and document["error"]["kind"] == "check_failed"
-    assert "with 1 layers back in float" in document["error"]["message"] and "No file was written" in result.stderr
+    assert (
+        "with 1 of the layers back in float" in document["error"]["message"] and "No file was written" in result.stderr
+    )
     assert [each["float_layers"] for each in document["candidates"]] == [0, 1]
     assert all("--max-drop" in each["reason"] and not each["chosen"] for each in document["candidates"])
     shown = CliRunner().invoke(app, arguments)

@@ -164,7 +164,7 @@ def _candidates(candidates: tuple[CandidateFigures, ...], console: Any) -> None:
             _precision(each),
             _size(each.bytes),
             "" if each.p50_ms is None else f"{each.p50_ms:.2f} ms",
-            f"{each.accuracy:.4f}",
+            f"{each.accuracy:.4f} ({0 - each.drop:+.2f})",
             "none before" if each.error_ratio is None else f"{each.error_ratio:.2f}",
             f"{0 - each.worst_class_drop:+.2f} ({each.worst_class})",
             f"{each.agreement:.2%}",
@@ -172,7 +172,7 @@ def _candidates(candidates: tuple[CandidateFigures, ...], console: Any) -> None:
         )
         for each in candidates
     ]
-    titles = ("candidate", "size", "p50", "accuracy", "errors ×", "worst class, points", "agreement", "")
+    titles = ("candidate", "size", "p50", "accuracy, points", "errors ×", "worst class, points", "agreement", "")
     _table(console, titles, rows)
 
 

@@ -128,5 +128,5 @@ def _none_keeps(last: Comparison, steps: Steps, original: Original) -> CheckFail
     hint = "train on more pictures, or allow more."
     if _float_breaks(steps, original):
         return CheckFailed(f"{said}. The float model breaks it too. No file was written.", hint.capitalize(), last)
-    with_layers = f", with {last.candidates[-1].float_layers} layers back in float" if last.candidates else ""
+    with_layers = f", with {last.candidates[-1].float_layers} of the layers back in float" if last.candidates else ""
     return CheckFailed(f"{said}{with_layers}. No file was written.", f"Use '--precision fp32', {hint}", last)

@@ -77,14 +77,13 @@ class Steps:
 
     def sensitivities(self, backbone: Backbone, how: Quantization) -> tuple[LayerSensitivity, ...]:
         """Return what each layer of `backbone` loses in an int8 made as `how` says, the worst first."""
-        recipe, rounding = Recipe(how.calibration, how.equalised), model.Rounding(how.per_channel, how.reduce_range)
-        words = "Measuring what each layer loses in int8"
+        recipe, words = Recipe(how.calibration, how.equalised), "Measuring what each layer loses in int8"
 
         def tell(done: int, total: int) -> None:
             self.clock.tell(words, done, total)
 
         with self.clock.stage("sensitivities", words):
-            return model.sensitivities(backbone, self.dataset.train, places.cache_dir(), recipe, rounding, tell)
+            return model.sensitivities(backbone, self.dataset.train, places.cache_dir(), recipe, _rounding(how), tell)
 
     def put_back(self, backbone: Backbone, how: Quantization, float_layers: tuple[str, ...]) -> Backbone:
         """Return the int8 backbone that `quantize` made as `how` says, but with some layers in float."""
@@ -95,7 +94,7 @@ class Steps:
                 pictures,
                 places.cache_dir(),
                 how.calibration,
-                model.Rounding(how.per_channel, how.reduce_range),
+                _rounding(how),
                 equalised=how.equalised,
                 float_layers=float_layers,
             )
@@ -179,6 +178,10 @@ class Steps:
         return pipeline.extract_views(
             self.dataset, backbone, places.cache_dir(), self.clock, self.options, self.provider
         )
+
+
+def _rounding(how: Quantization) -> model.Rounding:
+    return model.Rounding(how.per_channel, how.reduce_range)
 
 
 def reload(
