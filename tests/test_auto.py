@@ -57,17 +57,17 @@ def test_the_table_says_why_not() -> None:
 
 def test_auto_writes_the_one_it_chose_and_shows_all(run: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(run, tmp_path / "run")
-    found = tledge.export(mine, tmp_path / "m.onnx", precision="auto", min_agreement=0)
+    found = tledge.export(mine, tmp_path / "first-auto.onnx", precision="auto", min_agreement=0)
     (chosen,) = (each for each in found.candidates if each.chosen)
     assert {each.precision for each in found.candidates} == {"fp32", "int8"}
-    assert found.precision == chosen.precision == Predictor(tmp_path / "m.onnx").manifest.precision
-    assert chosen.bytes == found.bytes == (tmp_path / "m.onnx").stat().st_size
+    assert found.precision == chosen.precision == Predictor(tmp_path / "first-auto.onnx").manifest.precision
+    assert chosen.bytes == found.bytes == (tmp_path / "first-auto.onnx").stat().st_size
     assert chosen.p50_ms == min(each.p50_ms for each in found.candidates) > 0
     page = (mine / "report.html").read_text()
     assert page.count("Exported: auto") == 1 and "slower than" in page
     tledge.export(mine, tmp_path / "again.onnx", precision="auto", min_agreement=0)
     again = (mine / "report.html").read_text()
-    assert again.count("Exported: auto") == 1 and "/again.onnx" in again and "/m.onnx" not in again
+    assert again.count("Exported: auto") == 1 and "/again.onnx" in again and "/first-auto.onnx" not in again
     tledge.export(mine, tmp_path / "f.onnx", precision="fp32")
     both = (mine / "report.html").read_text()
     assert both.count("Exported: auto") == both.count("Exported: fp32") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import make_photos, make_samples
+from rich.console import Console
 
+from tledge.cli import render
 from tledge.model import float_nodes, int8_form, quantize
 from tledge.preprocess import preprocess
-from tledge.schema import Backbone, FloatNode, PreprocessSpec, Sample
+from tledge.schema import Backbone, FloatNode, PreprocessSpec, Quantization, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -176,3 +179,12 @@ def test_a_factor_that_turns_the_range_around_is_left(factor: float, samples, tm
     assert "Mul" in {each.op_type for each in onnx.load(int8.path).graph.node}
     exact, rounded = (run(each.path.read_bytes(), samples, backbone.preprocess) for each in (backbone, int8))
     assert np.linalg.norm(rounded - exact) <= 0.03 * np.linalg.norm(exact)
+
+
+def test_the_terminal_counts_what_is_in_float_and_why() -> None:
+    tanh = tuple(FloatNode(f"tanh{i}", "Tanh") for i in range(30))
+    left = (*tanh, FloatNode("sub", "Sub"), FloatNode("conv", "Conv", asked=True))
+    console = Console(file=io.StringIO(), width=100)
+    render._quantization(Quantization("minmax", True, False, float_nodes=left), console)
+    lines = console.file.getvalue().splitlines()
+    assert lines == ["In float for want of an int8 kernel: 30 Tanh, 1 Sub", "In float as asked: 1 Conv"]

@@ -218,7 +218,7 @@ def export(
     calibration: Annotated[
         str,
         typer.Option(help="How int8 ranges are chosen: minmax, percentile, entropy, mse, or auto for the best."),
-    ] = "minmax",
+    ] = "auto",
     per_tensor: Annotated[
         bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, for NPUs that need it.")
     ] = False,

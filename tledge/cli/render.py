@@ -124,7 +124,7 @@ def _quantization(found: Quantization, console: Any) -> None:
         counts = Counter(each.operator for each in found.float_nodes if each.asked is asked)
         if counts:
             said = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
-            _line(console, f"In float between int8 layers {why}: {said}")
+            _line(console, f"In float {why}: {said}")
 
 
 def comparison(result: Comparison | ExportResult, console: Any) -> None:

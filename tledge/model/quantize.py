@@ -39,11 +39,21 @@ from tledge.model.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 8
+_REVISION = 9
 # Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
 # would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
 # Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
 _QUANTIZED_OPS = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "MaxPool", "Concat", "Slice", "Split"]
+
+# As onnxruntime's documentation of its TensorRT provider has it. An output rounded before its Relu or Clip would keep
+# TensorRT from fusing the two.
+_FOR_TENSORRT = {
+    "ActivationSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "QuantizeBias": False,
+    "DedicatedQDQPair": True,
+    "OpTypesToExcludeOutputQuantization": ["Conv", "Gemm", "MatMul"],
+}
 
 
 class Rounding(NamedTuple):
@@ -51,10 +61,14 @@ class Rounding(NamedTuple):
 
     `reduce_range` leaves them seven bits. Without VNNI an x86 adds two products of uint8 and int8 in 16 bits, which
     saturate with eight: onnxruntime's quantize.py recommends seven there, and eight everywhere else.
+    `symmetric` is for TensorRT, which knows no zero points: activations are int8 around zero, and outputs are rounded
+    behind the Relu or Clip that they are fused with. Weights stay float in the file, with a QuantizeLinear of their
+    own, biases without. The CPU computes such a graph in float, with the same roundings.
     """
 
     per_channel: bool = True
     reduce_range: bool = False
+    symmetric: bool = False
 
 
 _DEFAULT = Rounding()
@@ -98,29 +112,31 @@ def quantize_best(
     rounding: Rounding = _DEFAULT,
     methods: Sequence[str] = tuple(METHODS),
 ) -> tuple[Backbone, tuple[CalibrationError, ...]]:
-    """Return `backbone` in int8 by that of `methods` whose features err least, and all errors, the least first.
+    """Return `backbone` in int8 by that of `methods`, equalised or not, whose features err least, and the errors.
 
-    Where channels can be equalised they are; the best method is then also tried without, and kept if that is better.
-    The errors are measured on up to 32 of the training `samples` that are not among the up to 128 that the ranges come
-    from; where all are equal, on that one. Keeps and raises what `quantize` does.
+    The errors stand the least first. They are measured on up to 32 of the training `samples` that are not among the up
+    to 128 that the ranges come from; where all are equal, on that one. The first of `methods` tells whether equalised
+    is better, and the others follow it. Keeps and raises what `quantize` does.
     """
     seen, others = calibration_pictures.part(samples)
     batches = list(calibration_pictures.batches(others, backbone))
     exact = feature_error.features(backbone.path, backbone.name, batches)
+    made: dict[Recipe, Backbone] = {}
+    errors: dict[Recipe, float] = {}
 
-    def measured(recipes: Sequence[Recipe]) -> dict[Recipe, tuple[float, Backbone]]:
-        made = _kept(backbone, seen, cache_dir, recipes, rounding)
-        found = {recipe: feature_error.features(each.path, each.name, batches) for recipe, each in made.items()}
-        return {recipe: (feature_error.relative(found[recipe], exact), each) for recipe, each in made.items()}
+    def judge(recipes: Sequence[Recipe]) -> None:
+        made.update(_kept(backbone, seen, cache_dir, recipes, rounding))
+        for recipe in recipes:
+            found = feature_error.features(made[recipe].path, backbone.name, batches)
+            errors[recipe] = feature_error.relative(found, exact)
 
-    equalised = bool(equalisation.groups(float_graph(backbone)))
-    tried = measured([Recipe(method, equalised) for method in methods])
-    if equalised:
-        best = min(tried, key=lambda recipe: tried[recipe][0])
-        tried |= measured([best._replace(equalised=False)])
-    ordered = sorted(tried, key=lambda recipe: tried[recipe][0])  # of equally good ones the first
-    said = tuple(CalibrationError(each.method, tried[each][0], each.equalised) for each in ordered)
-    return tried[ordered[0]][1], said
+    ways = (False, True) if equalisation.groups(float_graph(backbone)) else (False,)
+    judge([Recipe(methods[0], equalised) for equalised in ways])
+    equalised = min(errors, key=errors.__getitem__).equalised  # of equally good ones the first, the plainer one
+    judge([Recipe(method, equalised) for method in methods[1:]])
+    ordered = sorted(errors, key=errors.__getitem__)
+    said = tuple(CalibrationError(each.method, errors[each], each.equalised) for each in ordered)
+    return made[ordered[0]], said
 
 
 def _kept(
@@ -159,7 +175,7 @@ def quantized(
                 yield recipe, _in_int8(exact, seen, backbone, recipe, rounding)
 
 
-@lru_cache(maxsize=1)  # mixed precision makes one graph after another from it
+@lru_cache(maxsize=2)  # mixed precision makes one graph after another from one, quantize_best from both
 def _calibrated(backbone: Backbone, samples: tuple[Sample, ...], equalised: bool) -> tuple[Any, Calibration]:
     """Return the float graph that is rounded, onnx.ModelProto, not to be changed, and what its activations take on."""
     exact = float_graph(backbone)
@@ -195,11 +211,13 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, recipe: Recipe, 
     ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, recipe.method)
     constant_factors.carry_ranges(model, ranges)
     left = layers.exclude(model, recipe.float_layers, _QUANTIZED_OPS)
-    bias_correction.correct_biases(model, seen.means, left, **rounding._asdict())
-    pixels = pixel_input.overrides(model, backbone.preprocess, left)
+    per_channel, reduce_range, symmetric = rounding
+    bias_correction.correct_biases(model, seen.means, left, per_channel=per_channel, reduce_range=reduce_range)
+    pixels = {} if symmetric else pixel_input.overrides(model, backbone.preprocess, left)
     with writing(Path(tempfile.gettempdir())), _quiet_root_logger():
         quantized = _rounded(model, ranges, pixels, rounding, left)
-    constant_factors.drop(quantized)
+    if not symmetric:  # TensorRT wants one scale on both sides of a rounding
+        constant_factors.drop(quantized)
     if pixels:
         pixel_input.use_pixels(quantized)
     else:
@@ -224,15 +242,16 @@ def _rounded(
         per_channel=rounding.per_channel,
         reduce_range=rounding.reduce_range,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
+        activation_qType=QuantType.QInt8 if rounding.symmetric else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, data),
         nodes_to_quantize=[],
         nodes_to_exclude=[*left, *pixel_input.normalisation(model)],
         op_types_to_quantize=_QUANTIZED_OPS,
-        extra_options={"TensorQuantOverrides": overrides},
+        extra_options={"TensorQuantOverrides": overrides} | (_FOR_TENSORRT if rounding.symmetric else {}),
     )
     quantizer.quantize_model()
-    left_float.protect(quantizer.model.model, left)
+    if not rounding.symmetric:  # TensorRT has one scale for an activation, and rounds nothing by itself
+        left_float.protect(quantizer.model.model, left)
     quantizer.model.topological_sort()
     return quantizer.model.model
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Target:
     """Where a model file will run. `readers` are the oldest that must read it, and `highest_opset` what they know.
 
-    `opset` and `ir_version` are what is written unless an operator needs a newer set.
+    `opset` and `ir_version` are what is written unless an operator needs a newer set. `on_gpu` says that half precision
+    pays there, `symmetric_int8` that int8 must go without zero points; `int8_note` is what to tell who asks for int8.
     """
 
     name: str
@@ -35,6 +36,16 @@ class Target:
     highest_opset: int | None
     opset: int = OPSET
     ir_version: int = IR_VERSION
+    on_gpu: bool = False
+    symmetric_int8: bool = False
+    int8_note: str = ""
+
+
+_IN_FLOAT = (
+    "onnxruntime's CUDA provider has no int8 convolutions and computes them in float: '--precision fp16' is faster "
+    "there, and '--target tensorrt' runs in int8."
+)
+_FOR_TENSORRT = "int8 for TensorRT is symmetric. Processors compute such a file in float: it is slower there than fp32."
 
 
 TARGETS = {
@@ -42,9 +53,12 @@ TARGETS = {
     for each in (
         Target("any", "whoever reads it", None),  # not known, so nothing is refused
         Target("cpu", "onnxruntime 1.20", 21),  # the oldest that tledge[cpu] takes
-        Target("cuda", "onnxruntime 1.20", 21),
-        Target("tensorrt", "TensorRT 10", 19),  # of 10.0 only the set of 9.2 is certain
-        Target("jetson", "onnxruntime 1.15 of JetPack 5.1", 19),  # the oldest with wheels that see an Orin's GPU
+        Target("cuda", "onnxruntime 1.20", 21, on_gpu=True, int8_note=_IN_FLOAT),
+        # Of TensorRT 10.0 only the set of 9.2 is certain. 1.15 is the oldest with wheels that see an Orin's GPU.
+        Target("tensorrt", "TensorRT 10", 19, on_gpu=True, symmetric_int8=True, int8_note=_FOR_TENSORRT),
+        Target(
+            "jetson", "onnxruntime 1.15 of JetPack 5.1", 19, on_gpu=True, symmetric_int8=True, int8_note=_FOR_TENSORRT
+        ),
     )
 }
 

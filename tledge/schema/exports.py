@@ -111,10 +111,12 @@ class LayerSensitivity:
 class Quantization:
     """How a backbone became int8: the method that chose the ranges, a scale `per_channel` or one for all weights.
 
-    `reduce_range`: weights of seven bits. `equalised` as in CalibrationError. `errors` are those of all that was
-    compared, the least first.
+    `reduce_range`: weights of seven bits. `symmetric`: activations without zero points, as TensorRT needs them.
+    `equalised` as in CalibrationError. `errors` are those of all that was compared, the least first.
+
     `float_nodes` are what onnxruntime's CPU provider computes in float all the same: layers, and what breaks the chain
-    between two of int8. An average behind the last layer stays float on purpose and is not among them.
+    between two of int8. An average behind the last layer stays float on purpose and is not among them. Of a symmetric
+    graph, which no CPU computes in int8, none are told.
     """
 
     calibration: str
@@ -123,6 +125,7 @@ class Quantization:
     errors: tuple[CalibrationError, ...] = ()
     equalised: bool = False
     float_nodes: tuple[FloatNode, ...] = ()
+    symmetric: bool = False
 
 
 @dataclass(frozen=True, slots=True)

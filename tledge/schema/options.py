@@ -48,7 +48,7 @@ class QuantizeOptions:
     processors without VNNI; None does so where this machine is one.
     """
 
-    calibration: str = "minmax"
+    calibration: str = "auto"
     per_tensor: bool = False
     reduce_range: bool | None = None
 

@@ -12,6 +12,7 @@ from tledge.commands.exporting import budgets, candidate, mixed, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.errors import CheckFailed
+from tledge.model.targets import TARGETS
 from tledge.runtime import Predictor
 from tledge.schema import Budgets, CandidateFigures, QuantizeOptions
 
@@ -32,13 +33,15 @@ def choose(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Can
     found = mixed.search(steps, original, made[1]).found
     if found and found.float_layers:
         made.append(found)
-    if steps.provider != "cpu" or not any(_fits(each, steps.limits) for each in made):
+    on_gpu = steps.provider != "cpu" or TARGETS[steps.packaging.target].on_gpu
+    if on_gpu or not any(_fits(each, steps.limits) for each in made):
         made.insert(1, candidate.fp16(steps, original))
     made = with_latencies(made, steps)
     chosen = fastest(made, steps.limits)
     tried = rows(made, chosen, steps.limits)
     if chosen is None:
         raise _none_fits(made, tried, steps.limits)
+    _tell_where(steps)
     _tell_slow(made, steps)
     return replace(chosen, comparison=replace(chosen.comparison, candidates=tried))
 
@@ -85,6 +88,12 @@ def _p50_ms(each: Candidate) -> float:
 def _why_not(each: Candidate, chosen: Candidate | None, limits: Budgets) -> str:
     slower = "" if chosen in (None, each) else f"slower than {chosen.precision}"
     return budgets.why_not(each.comparison, limits) or slower
+
+
+def _tell_where(steps: Steps) -> None:
+    target = steps.packaging.target
+    if TARGETS[target].on_gpu and steps.provider == "cpu":
+        steps.clock.note(f"Latencies are those of this machine's cpu, not of the target {target}: choose there.")
 
 
 def _tell_slow(made: Sequence[Candidate], steps: Steps) -> None:

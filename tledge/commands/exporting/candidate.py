@@ -65,8 +65,8 @@ def mixed(steps: Steps, original: Original, how: Quantization, float_layers: tup
     """Return what `int8` does with a backbone quantized as `how` says, but for `float_layers`."""
     backbone = steps.put_back(original.backbone, how, float_layers)
     features, head, choice = steps.fit_again(original, backbone)
-    quantization = replace(how, float_nodes=model.float_nodes(backbone.path, float_layers))
-    facts = {"head_choice": choice, "quantization": quantization, "float_layers": float_layers}
+    left = () if how.symmetric else model.float_nodes(backbone.path, float_layers)
+    facts = {"head_choice": choice, "quantization": replace(how, float_nodes=left), "float_layers": float_layers}
     return _joined("int8", steps, original, backbone, head, features, **facts)
 
 

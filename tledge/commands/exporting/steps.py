@@ -13,6 +13,7 @@ from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError, TledgeError
 from tledge.model import Recipe, calibration_pictures
+from tledge.model.targets import TARGETS
 from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
@@ -64,16 +65,21 @@ class Steps:
     def quantize(self, backbone: Backbone, asked: QuantizeOptions) -> tuple[Backbone, Quantization]:
         """Return the int8 backbone, and how it was made."""
         cache, train = places.cache_dir(), self.dataset.train
-        reduce_range = machine.saturates_int8() if asked.reduce_range is None else asked.reduce_range
-        rounding = model.Rounding(not asked.per_tensor, reduce_range)
+        rounding = self._rounding_asked(asked)
         methods = tuple(METHODS) if asked.calibration == AUTO else (asked.calibration,)
         with self.clock.stage("quantize", "Quantizing the backbone"):
             chosen, errors = model.quantize_best(backbone, train, cache, rounding, methods)
-            left = model.float_nodes(chosen.path)
+            left = () if rounding.symmetric else model.float_nodes(chosen.path)
         best = errors[0]
-        return chosen, Quantization(
-            best.method, rounding.per_channel, rounding.reduce_range, errors, best.equalised, left
-        )
+        return chosen, Quantization(best.method, rounding[0], rounding[1], errors, best.equalised, left, rounding[2])
+
+    def _rounding_asked(self, asked: QuantizeOptions) -> model.Rounding:
+        target, reduce_range = TARGETS[self.packaging.target], asked.reduce_range
+        if reduce_range is None:  # a GPU does not saturate, whatever this machine is
+            reduce_range = not target.on_gpu and machine.saturates_int8()
+        if target.int8_note:
+            self.clock.note(target.int8_note)
+        return model.Rounding(not asked.per_tensor, reduce_range, target.symmetric_int8)
 
     def sensitivities(self, backbone: Backbone, how: Quantization) -> tuple[LayerSensitivity, ...]:
         """Return what each layer of `backbone` loses in an int8 made as `how` says, the worst first."""
@@ -122,7 +128,7 @@ class Steps:
         """Return the fp16 backbone, its features, and the nodes that stay in float32 because of their values."""
         with self.clock.stage("halve", "Halving the backbone"):
             chosen, float_nodes = model.halve(backbone, self.dataset.train, places.cache_dir())
-        if self.provider == "cpu":
+        if self.provider == "cpu" and not TARGETS[self.packaging.target].on_gpu:
             self.clock.note(
                 "On a CPU, onnxruntime casts fp16 to float32 and back: the file is smaller there, and slower."
             )
@@ -181,7 +187,7 @@ class Steps:
 
 
 def _rounding(how: Quantization) -> model.Rounding:
-    return model.Rounding(how.per_channel, how.reduce_range)
+    return model.Rounding(how.per_channel, how.reduce_range, how.symmetric)
 
 
 def reload(
