@@ -3,10 +3,10 @@
     python -m benchmarks.presets [--json]
 
 onnxruntime's threads spin when they have nothing to do. On a box of its own, back to back, that is fast; between
-requests it is a core that heats the box, and beside other work a core that is missing. `small` ends it. Each setting
-runs in fresh processes, turn by turn: an int8 model, one thread a core; back to back, then with pauses of 50 ms, then
-beside a busy process on every core. What `small` costs back to back on a box of its own is stated, and what other
-settings came to that guides recommend: those that did not help here are no presets.
+requests it is a core that heats the box, and beside other work a core that is missing. `small` ends it, and `paused`
+lets them spin for a millisecond. Each setting runs in fresh processes, turn by turn: an int8 model, one thread a core;
+back to back, then with pauses of 50 ms, then beside a busy process on every core. What the presets cost is stated, and
+what other settings came to that guides recommend: those that did not help here are no presets.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tledge.engine import PRESETS
 CPU_BAR, LATENCY_BAR = 0.5, 1.0
 ROUNDS = 5
 PICTURES = 20  # of each class: what a model costs does not depend on how good it is
-DEFAULT, SMALL = "onnxruntime's own", "small"
+DEFAULT, SMALL, PAUSED = "onnxruntime's own", "small", "paused"
 SETTINGS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     SMALL: {"entries": PRESETS["small"]},
-    "1 ms of spinning": {"entries": {"session.intra_op.spin_duration_us": "1000"}},
+    PAUSED: {"entries": PRESETS["paused"]},
     "no arena": {"attributes": {"enable_cpu_mem_arena": False}},
     "no memory pattern": {"attributes": {"enable_mem_pattern": False}},
     "denormals are zero": {"entries": {"session.set_denormal_as_zero": "1"}},

@@ -30,9 +30,13 @@ _PROVIDERS = {
 }
 PROVIDERS = (*_PROVIDERS, "auto")
 # Session config entries for `tune`, by what a box is for, each there because it helped (benchmarks/presets.py).
-# onnxruntime's own are best where requests follow one another and the box does nothing else. Its threads spin for
-# longer than most pauses, though: a small box, or one that has other work, is better without.
-PRESETS: dict[str, dict[str, str]] = {"busy": {}, "small": {"session.intra_op.allow_spinning": "0"}}
+# onnxruntime's own are fastest where the box does nothing else, but its threads spin for longer than most pauses, on a
+# whole core. `paused` ends that after 1 ms (onnxruntime before 1.26 ignores it), `small` at once, for other work.
+PRESETS: dict[str, dict[str, str]] = {
+    "busy": {},
+    "paused": {"session.intra_op.spin_duration_us": "1000"},
+    "small": {"session.intra_op.allow_spinning": "0"},
+}
 _LOG = logging.getLogger("tledge")
 _FATAL = 4
 
