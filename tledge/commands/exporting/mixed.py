@@ -53,6 +53,8 @@ def search(steps: Steps, original: Original, plain: Candidate) -> Search:
         return Search((plain,), plain)
     if _too_large(plain, steps.limits) or _float_breaks(steps, original) or plain.quantization is None:
         return Search((plain,), None)
+    broken = budgets.why_not(plain.comparison, budgets.of_accuracy(steps.limits))
+    steps.clock.note(f"int8 {broken}. Layers go back to float until it does not, which takes several tries.")
     how, tried = plain.quantization, {0: plain}
     order = worth(steps.sensitivities(original.backbone, how))
 
