@@ -153,9 +153,12 @@ def tools(nncf: str) -> dict[str, str]:
 
 
 def has_nncf(python: str) -> bool:
-    """Return whether the interpreter `python` has NNCF."""
+    """Return whether `python` is an interpreter that has NNCF."""
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('nncf') is None)"
-    return subprocess.run([python, "-c", look]).returncode == 0
+    try:
+        return subprocess.run([python, "-c", look]).returncode == 0
+    except OSError:
+        return False
 
 
 def _best(row: Row, tool: str, python: str) -> tuple[str, Backbone] | None:
