@@ -59,7 +59,7 @@ def tledge(method: str, file: Path, pictures: Pictures) -> Callable[[], Ranges]:
     import onnx
 
     from tledge import engine
-    from tledge.model.calibrate import calibrate, choose_ranges
+    from tledge.model.precision.calibrate import calibrate, choose_ranges
 
     engine.check("cpu")
 

@@ -31,7 +31,7 @@ from tledge import backbones, engine, machine, places, preprocess
 from tledge.data.opening import opened
 from tledge.features import FeatureStore, extract
 from tledge.features.extract import piece_of
-from tledge.model.quantize import quantize
+from tledge.model.precision.quantize import quantize
 from tledge.schema import Backbone, Sample
 
 BAR = 0.95

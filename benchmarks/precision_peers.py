@@ -22,7 +22,7 @@ from benchmarks import measure, processes
 from benchmarks.precision_rows import Judged, Row, chance, only, points, rows
 from benchmarks.precision_shelf import Shelf
 from tledge import engine, machine, preprocess
-from tledge.model import calibration_pictures
+from tledge.model.precision import calibration_pictures
 from tledge.schema import Backbone
 
 SPEED_BAR = 2.0

@@ -21,7 +21,7 @@ from benchmarks.precision_shelf import KERAS, TEST_FRACTION, Shelf
 from tledge import data, heads, machine, model
 from tledge.commands import pipeline
 from tledge.features import FeatureStore, extract
-from tledge.model import calibration_pictures
+from tledge.model.precision import calibration_pictures
 from tledge.schema import Backbone, CalibrationError, Dataset, Features, Head, HeadOptions, Sample
 
 FOLDS = 4

@@ -14,7 +14,7 @@ from benchmarks import measure, processes
 from benchmarks.precision_rows import Row, points, rows
 from benchmarks.precision_shelf import LITE, Shelf
 from tledge import machine, model
-from tledge.model import bias_correction
+from tledge.model.precision import bias_correction
 
 DROP_BAR_POINTS, RECOVERED_BAR_PERCENT = 0.3, 80.0
 PARTS = 3

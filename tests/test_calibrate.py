@@ -12,9 +12,9 @@ import pytest
 from conftest import make_backbone
 
 from tledge.errors import ModelError, TledgeError
-from tledge.model.calibrate import calibrate, choose_ranges
-from tledge.model.quantize import _QUANTIZED_OPS as OPS
-from tledge.model.thresholds import METHODS, Observation, entropy, minmax, mse, percentile
+from tledge.model.precision.calibrate import calibrate, choose_ranges
+from tledge.model.precision.quantize import _QUANTIZED_OPS as OPS
+from tledge.model.precision.thresholds import METHODS, Observation, entropy, minmax, mse, percentile
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 quantization = pytest.importorskip("onnxruntime.quantization", reason="it needs onnx")

@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 from conftest import make_backbone, make_photos, make_samples
 
-from tledge.model import calibration_pictures, equalisation, quantize, quantize_best
-from tledge.model.calibrate import channel_reaches
+from tledge.model import quantize, quantize_best
+from tledge.model.precision import calibration_pictures, equalisation
+from tledge.model.precision.calibrate import channel_reaches
 from tledge.schema import Backbone
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")

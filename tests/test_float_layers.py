@@ -12,7 +12,8 @@ import pytest
 from conftest import make_backbone, make_photos, make_samples
 
 from tledge.errors import TledgeError
-from tledge.model import Recipe, Rounding, layers, quantize, sensitivities
+from tledge.model import Recipe, Rounding, quantize, sensitivities
+from tledge.model.precision import layers
 from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample, VectorSpec
 

@@ -14,7 +14,8 @@ from conftest import make_photos, make_samples
 from rich.console import Console
 
 from tledge.cli import render
-from tledge.model import float_nodes, int8_form, quantize
+from tledge.model import float_nodes, quantize
+from tledge.model.precision import int8_form
 from tledge.preprocess import preprocess
 from tledge.schema import Backbone, FloatNode, PreprocessSpec, Quantization, Sample
 

@@ -20,10 +20,11 @@ from conftest import make_backbone, make_head, make_manifest, make_photos, make_
 from tledge import heads
 from tledge.errors import DataError, ModelError, OutputError
 from tledge.features import FeatureStore, extract
-from tledge.model import bias_correction, build, check_golden, pixel_input, quantize
-from tledge.model.calibrate import calibrate
+from tledge.model import build, check_golden, quantize
 from tledge.model.join import join
 from tledge.model.manifest import stamp
+from tledge.model.precision import bias_correction, pixel_input
+from tledge.model.precision.calibrate import calibrate
 from tledge.preprocess import preprocess
 from tledge.runtime import Predictor
 from tledge.schema import Backbone, Head, Sample

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 import tledge
 from tledge import machine
 from tledge.cli.app import app
-from tledge.model import Rounding, calibration_pictures, quantize, quantize_best
-from tledge.model.thresholds import METHODS
+from tledge.model import Rounding, quantize, quantize_best
+from tledge.model.precision import calibration_pictures
+from tledge.model.precision.thresholds import METHODS
 from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample
 

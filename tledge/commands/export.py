@@ -15,7 +15,7 @@ from tledge.commands.exporting.steps import AUTO, Original, Steps, reload
 from tledge.commands.sizes import in_bytes
 from tledge.errors import TledgeError, did_you_mean
 from tledge.model import layouts
-from tledge.model.thresholds import METHODS
+from tledge.model.precision.thresholds import METHODS
 from tledge.schema import Budgets, ExportResult, GraphInput, Packaging, Precision, QuantizeOptions, Target
 
 MIN_AGREEMENT, QUANTIZE, FORM = Budgets().min_agreement, QuantizeOptions(), Packaging()

@@ -12,9 +12,10 @@ from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError, TledgeError
-from tledge.model import Recipe, calibration_pictures
+from tledge.model import Recipe
+from tledge.model.precision import calibration_pictures
+from tledge.model.precision.thresholds import METHODS
 from tledge.model.targets import TARGETS
-from tledge.model.thresholds import METHODS
 from tledge.schema import (
     Backbone,
     Budgets,

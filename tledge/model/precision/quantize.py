@@ -23,7 +23,7 @@ import numpy as np
 from tledge import engine, preprocess
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
-from tledge.model import (
+from tledge.model.precision import (
     bias_correction,
     calibration_pictures,
     constant_factors,
@@ -34,8 +34,8 @@ from tledge.model import (
     left_float,
     pixel_input,
 )
-from tledge.model.calibrate import Calibration, calibrate, channel_reaches, choose_ranges
-from tledge.model.thresholds import METHODS, Range
+from tledge.model.precision.calibrate import Calibration, calibrate, channel_reaches, choose_ranges
+from tledge.model.precision.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 

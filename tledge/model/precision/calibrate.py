@@ -15,7 +15,7 @@ import numpy as np
 
 from tledge import engine, machine
 from tledge.errors import ModelError, TledgeError, did_you_mean
-from tledge.model.thresholds import METHODS, Observation, Range
+from tledge.model.precision.thresholds import METHODS, Observation, Range
 
 _CLIPPING = ("Clip", "Relu")
 # Between two runs the engine's threads would keep the cores busy with waiting, and those that count would stand still.

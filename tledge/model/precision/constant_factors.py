@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.model.thresholds import Range
+from tledge.model.precision.thresholds import Range
 
 _RATIO = 1e-5  # between two float32 scales that were each rounded
 

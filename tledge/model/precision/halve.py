@@ -14,9 +14,9 @@ import numpy as np
 from tledge import engine, half, preprocess
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
-from tledge.model import calibration_pictures
-from tledge.model.calibrate import calibrate
-from tledge.model.thresholds import Observation
+from tledge.model.precision import calibration_pictures
+from tledge.model.precision.calibrate import calibrate
+from tledge.model.precision.thresholds import Observation
 from tledge.schema import Backbone, Sample
 
 _REVISION = 1

@@ -16,8 +16,8 @@ from pathlib import Path
 from tledge.backbones import kept_files
 from tledge.backbones.passes import macs
 from tledge.documents import typed
-from tledge.model import calibration_pictures, feature_error, layers
-from tledge.model.quantize import Recipe, Rounding, float_graph, key, quantized
+from tledge.model.precision import calibration_pictures, feature_error, layers
+from tledge.model.precision.quantize import Recipe, Rounding, float_graph, key, quantized
 from tledge.schema import Backbone, LayerSensitivity, Sample
 
 _REVISION = 1
