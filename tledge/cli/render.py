@@ -120,11 +120,10 @@ def _quantization(found: Quantization, console: Any) -> None:
     if found.errors:
         rows = [(each.method + (", equalised" if each.equalised else ""), f"{each.error:.3g}") for each in found.errors]
         _table(console, ("calibration", "relative squared error of features"), rows)
-    for asked, why in ((False, "for want of an int8 kernel"), (True, "as asked")):
-        counts = Counter(each.operator for each in found.float_nodes if each.asked is asked)
-        if counts:
-            said = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
-            _line(console, f"In float {why}: {said}")
+    counts = Counter(each.operator for each in found.float_nodes if not each.asked)  # the others are named below
+    if counts:
+        said = ", ".join(f"{count} {operator}" for operator, count in counts.most_common())
+        _line(console, f"In float for want of an int8 kernel: {said}")
 
 
 def comparison(result: Comparison | ExportResult, console: Any) -> None:
