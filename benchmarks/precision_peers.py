@@ -26,7 +26,7 @@ from tledge.model.precision import calibration_pictures
 from tledge.schema import Backbone
 
 SPEED_BAR = 2.0
-GLANCES, RUNS = 20, 200  # of each graph, in turn
+GLANCES, RUNS, SESSIONS = 20, 60, 5  # runs of each graph, in turn; sessions in which they are run
 LIKELY = 0.05
 _SCRIPT = Path(__file__).with_name("quantizers.py")
 
@@ -98,30 +98,38 @@ def speed(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any
             graphs |= {f"{tool}, {setting}": row.as_graph(path) for setting, path in found.items()}
         for threads in sorted({min(2, machine.cores()), 1}, reverse=True):
             processes.say(f"{row.title}: timing {len(graphs)} graphs, {threads} threads")
-            text = f"{row.title}, batch 1, {threads} threads, {vnni} VNNI"
-            yield from _speeds(text, _opened(graphs, threads), threads)
+            yield from _speeds(f"{row.title}, batch 1, {threads} threads, {vnni} VNNI", graphs, threads)
 
 
-def _speeds(text: str, graphs: dict[str, Callable[[], object]], threads: int) -> Iterator[dict[str, Any]]:
-    """Yield the ratio of each tool's fastest graph, and of float, to ours; each in turn with ours alone.
+def _speeds(text: str, graphs: dict[str, Backbone], threads: int) -> Iterator[dict[str, Any]]:
+    """Yield the ratio of each tool's fastest graph, and of float, to ours.
 
-    In a round of many, the graph behind the one that leaves the caches emptiest would always look slow.
+    Each is timed in turn with ours alone: in a round of many, the graph behind the one that leaves the caches emptiest
+    would always look slow. Sessions are opened anew a few times, since where their memory and threads come to lie
+    decides over some per cent.
     """
-    glance = {name: min(each) for name, each in measure.interleave(graphs, GLANCES).items()}
+    glance = {name: min(each) for name, each in measure.interleave(_opened(graphs, threads), GLANCES).items()}
     fastest: dict[str, str] = {}
     for name in sorted(glance, key=glance.__getitem__):
         fastest.setdefault(name.partition(",")[0], name)
+    del fastest["tledge"]
     for tool, name in fastest.items():
-        if tool == "tledge":
-            continue
-        seconds = measure.interleave({name: graphs[name], "tledge": graphs["tledge"]}, RUNS)
-        theirs, ours = (1000 * statistics.median(seconds[side]) for side in (name, "tledge"))
+        theirs, ours = _in_pairs(graphs[name], graphs["tledge"], threads)
         bar = 1.0 if tool != "float" else SPEED_BAR if threads == 2 else None
-        said = (
-            f"{text}: {name if tool == 'float' else f'int8 of {name}'}, {theirs:.2f} ms, over tledge's int8, {ours:.2f}"
-        )
+        what = "float" if tool == "float" else f"int8 of {name}"
+        said = f"{text}: {what}, {statistics.median(theirs):.2f} ms, over tledge's int8, {statistics.median(ours):.2f}"
         said += "" if bar is None else f": at least {bar:g}"
-        yield measure.claim(said, measure.ratio(seconds[name], seconds["tledge"]), kind="ratio", at_least=bar)
+        yield measure.claim(said, measure.ratio(theirs, ours), kind="ratio", at_least=bar)
+
+
+def _in_pairs(theirs: Backbone, ours: Backbone, threads: int) -> tuple[list[float], list[float]]:
+    """Return the p50 of either in ms, one of each pair of sessions."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(SESSIONS):
+        seconds = measure.interleave(_opened({"theirs": theirs, "ours": ours}, threads), RUNS)
+        for side, name in zip(found, ("theirs", "ours"), strict=True):
+            side.append(1000 * statistics.median(seconds[name]))
+    return found
 
 
 def _opened(graphs: dict[str, Backbone], threads: int) -> dict[str, Callable[[], object]]:
