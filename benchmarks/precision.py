@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import precision_peers, precision_refusals, precision_ways, processes, script
+from benchmarks import precision_peers, precision_refusals, precision_speed, precision_ways, processes, script
 from benchmarks.precision_shelf import DATA, Shelf
 
 Claims = Iterator[dict[str, Any]]
@@ -34,7 +34,7 @@ CLAIMS: dict[str, Callable[[Shelf, argparse.Namespace], Claims]] = {
     "per_tensor": lambda shelf, _: precision_ways.per_tensor(shelf),
     "ways": lambda shelf, _: precision_ways.ways(shelf),
     "peers": precision_peers.accuracy,
-    "speed": precision_peers.speed,
+    "speed": precision_speed.speed,
     "budget": lambda shelf, _: precision_refusals.budget(shelf),
     "memory": lambda shelf, _: precision_refusals.memory(shelf),
     "damage": lambda shelf, _: precision_refusals.damage(shelf),

@@ -1,4 +1,4 @@
-"""int8 beside the int8 of others, on the same graphs and pictures: two of the claims of `benchmarks.precision`.
+"""How accurate int8 is beside that of others, on the same graphs and pictures: a claim of `benchmarks.precision`.
 
 Every tool gets the float graph and the pictures that tledge calibrates on. Of each tool's settings that one counts
 whose features err least on other training pictures, as `tledge export` chooses its own.
@@ -11,8 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +20,9 @@ import numpy as np
 from benchmarks import measure, processes
 from benchmarks.precision_rows import Judged, Row, chance, only, points, rows
 from benchmarks.precision_shelf import Shelf
-from tledge import engine, machine, preprocess
 from tledge.model.precision import calibration_pictures
 from tledge.schema import Backbone
 
-SPEED_BAR = 2.0
-GLANCES, RUNS = 20, 200  # of each graph, in turn
 LIKELY = 0.05
 _SCRIPT = Path(__file__).with_name("quantizers.py")
 
@@ -87,61 +83,6 @@ def _summary(found: list[Beside]) -> Iterator[dict[str, Any]]:
     yield measure.claim(text, times, at_least=1, kind="ratio")
 
 
-def speed(shelf: Shelf, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield how fast int8 is against float, and against the int8 of each peer in whichever setting is fastest."""
-    vnni = "without" if machine.saturates_int8() else "with"
-    for name in shelf.backbones:
-        row = Row(shelf, name, shelf.data[0])
-        graphs = {"float": row.backbone, "tledge": row.quantized()[0]}
-        for tool, python in tools(arguments.nncf).items():
-            found = _quantized(row, tool.lower(), python)
-            graphs |= {f"{tool}, {setting}": row.as_graph(path) for setting, path in found.items()}
-        for threads in sorted({min(2, machine.cores()), 1}, reverse=True):
-            processes.say(f"{row.title}: timing {len(graphs)} graphs, {threads} threads")
-            text = f"{row.title}, batch 1, {threads} threads, {vnni} VNNI"
-            yield from _speeds(text, _opened(graphs, threads), threads)
-
-
-def _speeds(text: str, graphs: dict[str, Callable[[], object]], threads: int) -> Iterator[dict[str, Any]]:
-    """Yield the ratio of each tool's fastest graph, and of float, to ours; each in turn with ours alone.
-
-    In a round of many, the graph behind the one that leaves the caches emptiest would always look slow.
-    """
-    glance = {name: min(each) for name, each in measure.interleave(graphs, GLANCES).items()}
-    fastest: dict[str, str] = {}
-    for name in sorted(glance, key=glance.__getitem__):
-        fastest.setdefault(name.partition(",")[0], name)
-    for tool, name in fastest.items():
-        if tool == "tledge":
-            continue
-        seconds = measure.interleave({name: graphs[name], "tledge": graphs["tledge"]}, RUNS)
-        theirs, ours = (1000 * statistics.median(seconds[side]) for side in (name, "tledge"))
-        bar = 1.0 if tool != "float" else SPEED_BAR if threads == 2 else None
-        said = (
-            f"{text}: {name if tool == 'float' else f'int8 of {name}'}, {theirs:.2f} ms, over tledge's int8, {ours:.2f}"
-        )
-        said += "" if bar is None else f": at least {bar:g}"
-        yield measure.claim(said, measure.ratio(seconds[name], seconds["tledge"]), kind="ratio", at_least=bar)
-
-
-def _opened(graphs: dict[str, Backbone], threads: int) -> dict[str, Callable[[], object]]:
-    """Return a run of each graph that runs. Threads that spun while they wait would steal from the next one."""
-    spec, found = next(iter(graphs.values())).preprocess, {}
-    picture = np.random.default_rng(0).integers(0, 256, preprocess.empty(1, spec).shape, np.uint8)
-    for name, graph in graphs.items():
-        session = engine.open_session(
-            graph.path, provider="cpu", threads=threads, name=name, tune={"session.intra_op.allow_spinning": "0"}
-        )
-        run = partial(session.run, ["features"], {spec.kind: picture})
-        try:
-            run()
-        except Exception as problem:  # as in _best
-            processes.say(f"{name}: {problem}")
-            continue
-        found[name] = run
-    return found
-
-
 def peers(row: Row, nncf: str) -> dict[str, tuple[str, Backbone]]:
     """Return each peer's best setting for a row, and its graph."""
     return {tool: best for tool, python in tools(nncf).items() if (best := _best(row, tool.lower(), python))}
@@ -163,7 +104,7 @@ def has_nncf(python: str) -> bool:
 
 def _best(row: Row, tool: str, python: str) -> tuple[str, Backbone] | None:
     errors: dict[float, tuple[str, Backbone]] = {}
-    for setting, path in _quantized(row, tool, python).items():
+    for setting, path in quantized_by(row, tool, python).items():
         graph = row.as_graph(path)
         try:
             error = row.error(graph)
@@ -175,7 +116,7 @@ def _best(row: Row, tool: str, python: str) -> tuple[str, Backbone] | None:
     return errors[min(errors)] if errors else None
 
 
-def _quantized(row: Row, tool: str, python: str) -> dict[str, Path]:
+def quantized_by(row: Row, tool: str, python: str) -> dict[str, Path]:
     """Return the graph of each setting; they are made once."""
     folder = row.shelf.folder / f"{tool}-{Path(row.name).stem}-{row.data}-{row.part}"
     if not (folder / "made.json").exists():
