@@ -175,7 +175,7 @@ def quantized(
                 yield recipe, _in_int8(exact, seen, backbone, recipe, rounding)
 
 
-@lru_cache(maxsize=2)  # mixed precision makes one graph after another from one, quantize_best from both
+@lru_cache(maxsize=1)  # for the methods that share it, and the graphs of mixed precision; a VGG16 is half a gigabyte
 def _calibrated(backbone: Backbone, samples: tuple[Sample, ...], equalised: bool) -> tuple[Any, Calibration]:
     """Return the float graph that is rounded, onnx.ModelProto, not to be changed, and what its activations take on."""
     exact = float_graph(backbone)
