@@ -19,11 +19,11 @@ from tledge.schema import LayerSensitivity, TrainResult
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 
-SPOILT = {"first": (300, -3000), "second": (300, 3000)}
+SPOILT = {"first": (3000, -30000), "second": (3000, 30000)}
 
 
 def spoil(path: Path, layers: tuple[str, ...]) -> Path:
-    """Give each of `layers` one weight so large that one scale for all of them leaves nothing of the rest."""
+    """Give each of `layers` one weight so large that one scale leaves nothing of the rest, not even its sum."""
     model = onnx.load(path)
     for each in model.graph.initializer:
         layer, _, role = each.name.partition(".")

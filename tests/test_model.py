@@ -369,7 +369,29 @@ def test_corrected_biases_bring_the_means_of_a_rounded_network_back(samples, bac
     drift = [abs(first_layer(rounded(model), images) - first_layer(exact, images)) for model in (exact, corrected)]
     assert np.linalg.norm(drift[1]) < 0.3 * np.linalg.norm(drift[0])
     same = {each.name for each in exact.graph.initializer if each in corrected.graph.initializer}
-    assert {each.name for each in exact.graph.initializer} - same == {"first.bias", "second.bias"}
+    changed = {each.name for each in exact.graph.initializer} - same
+    assert changed == {"first.bias", "second.bias", "first.weight", "second.weight"}
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "reduce_range"), [((6, 3, 3, 3), False), ((8, 1, 5, 5), True), ((5, 7, 1, 1), False)]
+)
+def test_rounded_weights_keep_the_sum_of_their_taps(shape, reduce_range, per_channel):
+    weights = np.random.default_rng(2).normal(0, 1, shape) * np.geomspace(0.1, 3, shape[0]).reshape(-1, 1, 1, 1)
+    rounded = weights + bias_correction._rounding(weights, per_channel, reduce_range)
+    largest = np.abs(weights).reshape(shape[0], -1).max(axis=1) if per_channel else np.abs(weights).max()
+    step = np.broadcast_to(largest / (64 if reduce_range else 127), shape[:1]).reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(rounded / step, np.round(rounded / step), atol=1e-9)  # on the steps of int8
+    assert (np.abs(rounded - weights) < 1 * step).all()  # a neighbour, the nearest or the other
+    assert np.abs(rounded).max() == pytest.approx(np.abs(weights).max())  # or the scale would be another
+    summed = np.abs((rounded - weights).sum(axis=(2, 3)) / step[..., 0, 0])
+    assert summed.max() <= 0.5 + 1e-9
+
+
+def test_weights_that_are_nothing_stay_so():
+    nothing = np.zeros((2, 3, 3, 3))
+    np.testing.assert_array_equal(bias_correction._rounding(nothing), nothing)
 
 
 def rounded(model: Any) -> Any:

@@ -39,7 +39,7 @@ from tledge.model.precision.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 9
+_REVISION = 10
 # Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
 # would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
 # Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
