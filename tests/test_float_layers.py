@@ -100,6 +100,24 @@ def test_layers_stay_as_they_are(left: tuple[str, ...], backbone, samples, tmp_p
     assert error(features(found, samples), features(found, samples, optimized=False)) < 1e-4
 
 
+def test_nor_does_one_change_that_shares_its_weights_with_an_int8_layer(backbone, samples, tmp_path) -> None:
+    model = onnx.load(backbone.path)
+    place, second = next((i, node) for i, node in enumerate(model.graph.node) if node.name == "second")
+    again = ["middle.relu6", "middle.weight", "middle.bias"]
+    model.graph.node.insert(place, onnx.helper.make_node("Conv", again, ["again"], "again"))
+    second.input[0] = "again"
+    onnx.save(model, backbone.path)
+    twice = replace(backbone, digest="twice")
+    for left, other in (("middle", "again"), ("again", "middle")):
+        found = quantize(twice, samples, tmp_path, float_layers=(left,))
+        nodes = {node.name: node for node in onnx.load(found.path).graph.node}
+        after = constants(found)
+        kept = [after[name] for name in nodes[left].input[1:]]
+        assert all(map(np.array_equal, kept, (constants(twice)[f"middle.{each}"] for each in ("weight", "bias"))))
+        assert not {*nodes[other].input[1:]} & {*after}  # they are dequantized
+        assert error(features(found, samples), features(twice, samples)) < 0.01
+
+
 @pytest.mark.parametrize("bad", ["first", "middle"])
 def test_onnxruntime_does_not_round_them_after_all(bad: str, samples, tmp_path) -> None:
     backbone = deep(tmp_path, bad)
