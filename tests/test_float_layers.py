@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import make_backbone, make_photos, make_samples
+from conftest import make_backbone
 
 from tledge.errors import TledgeError
 from tledge.model import Recipe, Rounding, quantize, sensitivities
@@ -22,11 +22,6 @@ onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 PER_TENSOR = Rounding(per_channel=False)
 MINMAX = Recipe("minmax", equalised=False)
 NAMES = ("first", "middle", "second")
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
 
 
 @pytest.fixture

@@ -36,16 +36,6 @@ CLASSES = ("left", "right", "naïve “quoted” \\ 日本 \udc80")
 
 
 @pytest.fixture
-def backbone(tmp_path: Path) -> Backbone:
-    return make_backbone(tmp_path / "graphs")
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
-
-
-@pytest.fixture
 def head() -> Head:
     return make_head(len(CLASSES))
 
