@@ -370,9 +370,19 @@ def bench(
     scenario: Annotated[list[str] | None, typer.Option(help="single_stream, offline; both by default.")] = None,
     provider: Provider = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads inside onnxruntime; one per core by default.")] = None,
-    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 10.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="About how long to measure [10; for a sweep 2 per setting, 10 to 120].")
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Another model file, or the JSON of an earlier bench.")] = None,
     max_regression: Annotated[str, typer.Option(help="How much slower is too slow, like 5%.")] = "5%",
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare settings instead: threads, batch, precision, provider, preset, as in threads,batch=1:8.",
+            metavar="AXES",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the sweep and its Pareto front.", metavar="FILE.svg")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
     force: Force = False,
     json: Json = False,
@@ -380,7 +390,7 @@ def bench(
 ) -> None:
     """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
     with Session(json, verbose) as session:
-        from tledge.cli import render_bench
+        from tledge.cli import render_bench, render_sweep
         from tledge.commands.bench import SCENARIOS
         from tledge.commands.bench import bench as command
 
@@ -392,11 +402,13 @@ def bench(
             seconds=seconds,
             against=against,
             max_regression=_share(max_regression),
+            sweep=sweep,
+            plot=plot,
             save=save,
             force=force,
             on_progress=session.progress,
         )
-        session.show(result, render_bench.bench)
+        session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
         if result.verdict:
             session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
 

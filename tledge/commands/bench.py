@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tledge import __version__, documents, engine, installation, machine, measurement, places
+from tledge.commands.benching import axes, plan
+from tledge.commands.benching.sweep import sweep as measure_sweep
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError, did_you_mean
@@ -18,7 +20,7 @@ SCENARIOS = ("single_stream", "offline")
 _IN_PAIRS = {"session.force_spinning_stop": "1"}
 _BASELINE_KEYS = ("schema_version", "machine", "provider", "threads", "scenarios")
 _BASELINE_FIGURES = ("p50_ms", "p50_low_ms", "p50_high_ms")
-_MOST_THREADS = 64  # or one per core, if there are more
+_SECONDS = 10.0
 
 
 def bench(
@@ -27,28 +29,35 @@ def bench(
     scenarios: Sequence[str] = SCENARIOS,
     provider: str = "auto",
     threads: int | None = None,
-    seconds: float = 10.0,
+    seconds: float | None = None,
     against: str | Path | None = None,
     max_regression: float = 0.05,
+    sweep: str | None = None,
+    plot: str | Path | None = None,
     save: str | Path | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
 ) -> BenchResult:
-    """Measure the model file `model` for about `seconds`, after a warm-up.
+    """Measure the model file `model` for about `seconds`, after a warm-up; the default is 10, or more for a sweep.
 
     `against` is another model file, judged in interleaved pairs, or the document of an earlier bench on this machine;
-    the verdict is a regression when latency grew by more than the share `max_regression`. `save` keeps the document.
+    the verdict is a regression when latency grew by more than the share `max_regression`. `sweep` names settings to
+    compare instead, such as `threads,batch=1:8`, and `plot` is an SVG file for them. `save` keeps the document.
     Raises TledgeError for an unknown scenario, a model or baseline that cannot be used, or a `save` that is taken.
     """
+    asked = plan.check(bench, locals()) if sweep is not None else None
     _check(scenarios, seconds, threads, max_regression)
+    plot = _plot(plot, asked, force)
     model, save = places.at(model), places.at(save) if save else None
     if save:
         places.check_free_file(save, force=force)
     baseline = _baseline(places.at(against)) if against else None
     clock = Clock(on_progress)
     subject = measurement.open_subject(model, provider=provider, threads=threads)
+    swept = measure_sweep(asked, subject, provider, seconds, plot, clock) if asked else None
+    scenarios, seconds = () if asked else scenarios, seconds or _SECONDS
     clock.tell("Warming up", 0, 0)
-    warm = measurement.warm_up(subject)
+    warm = 0 if asked else measurement.warm_up(subject)
     wanted = tuple(dict.fromkeys([*scenarios, *(("single_stream",) if isinstance(baseline, dict) else ())]))
     measured = {name: _measure(name, subject, seconds / len(wanted), clock) for name in wanted}
     result = BenchResult(
@@ -68,6 +77,7 @@ def bench(
         scenarios=measured,
         verdict=_verdict(subject, provider, baseline, measured, str(against), max_regression, seconds, clock),
         nodes_elsewhere=subject.nodes_elsewhere,
+        sweep=swept,
     )
     if save:
         places.write_whole(save, documents.to_json(result).encode())
@@ -117,16 +127,24 @@ def _baseline(path: Path) -> dict[str, Any] | Path:
     return document
 
 
-def _check(scenarios: Sequence[str], seconds: float, threads: int | None, max_regression: float) -> None:
+def _plot(plot: str | Path | None, asked: dict[str, tuple[str, ...]] | None, force: bool) -> Path | None:
+    if plot is None:
+        return None
+    if asked is None:
+        raise TledgeError("--plot draws a sweep, and none was asked for.", "Add one, such as --sweep threads,batch.")
+    plan.check_plot(places.at(plot), force=force)
+    return places.at(plot)
+
+
+def _check(scenarios: Sequence[str], seconds: float | None, threads: int | None, max_regression: float) -> None:
     for name in scenarios:
         if name not in SCENARIOS:
             raise TledgeError(f"There is no scenario called '{name}'.", did_you_mean(name, SCENARIOS))
     if not scenarios:
         raise TledgeError("At least one scenario is needed, found none.", did_you_mean("", SCENARIOS))
-    if not 0 < seconds < math.inf:
+    if seconds is not None and not 0 < seconds < math.inf:
         raise TledgeError(f"Seconds must be above 0 and finite, got {seconds:g}.")
     if not 0 <= max_regression < math.inf:
         raise TledgeError(f"The largest regression must be a share of 0 or more, got {max_regression:g}.")
-    most = max(_MOST_THREADS, machine.cores())
-    if threads is not None and not 1 <= threads <= most:
-        raise TledgeError(f"Threads must be between 1 and {most}, got {threads}.")
+    if threads is not None:
+        axes.check_threads(threads)

@@ -80,6 +80,7 @@ from tledge.schema.samples import (
     Sample,
     Split,
 )
+from tledge.schema.sweeps import Sweep, SweepChoice, SweepRow
 
 __all__ = [
     "AccuracyChange",
@@ -145,6 +146,9 @@ __all__ = [
     "SignResult",
     "SingleStream",
     "Split",
+    "Sweep",
+    "SweepChoice",
+    "SweepRow",
     "Target",
     "TrainOptions",
     "TrainResult",

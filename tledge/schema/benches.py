@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tledge.schema.documents import NodeElsewhere
 from tledge.schema.networks import Precision
+from tledge.schema.sweeps import Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Verdict:
 class BenchResult:
     """The document of `tledge bench`. `scenarios` holds single_stream and offline, those that were asked for.
 
+    With `sweep` there are none: it compares settings.
     `nodes_elsewhere` as in VerifyResult.
     """
 
@@ -74,3 +76,4 @@ class BenchResult:
     scenarios: dict[str, SingleStream | Offline]
     verdict: Verdict | None
     nodes_elsewhere: tuple[NodeElsewhere, ...] | None = ()
+    sweep: Sweep | None = None
