@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tledge import engine
 from tledge.errors import TledgeError
 from tledge.installation import first_line
 from tledge.measurement.held_sessions import HeldSessions, Setting
@@ -118,14 +119,23 @@ def _ratio_low(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _take_turn(measured: Measured, sessions: HeldSessions, share: float, pause_s: float) -> None:
-    while not measured.failed:
-        try:
-            measured.turns.append(_turn(measured, sessions, share, pause_s))
-            break
-        except Exception as error:  # onnxruntime's exception classes share no base but Exception
-            if not sessions.close_others(measured.setting):  # with others beside it, memory may be what is missing
-                measured.failed = error.message if isinstance(error, TledgeError) else f"{first_line(error)}."
+    if measured.failed:
+        return
+    try:
+        engine.check(measured.setting.provider)
+        measured.turns.append(_turn_with_room(measured, sessions, share, pause_s))
+    except Exception as error:  # onnxruntime's exception classes share no base but Exception
+        measured.failed = error.message if isinstance(error, TledgeError) else f"{first_line(error)}."
     sessions.release_if_large()
+
+
+def _turn_with_room(measured: Measured, sessions: HeldSessions, share: float, pause_s: float) -> Turn:
+    try:
+        return _turn(measured, sessions, share, pause_s)
+    except Exception:
+        if not sessions.close_others(measured.setting):
+            raise
+    return _turn(measured, sessions, share, pause_s)  # alone: beside others, memory may have been what was missing
 
 
 def _turn(measured: Measured, sessions: HeldSessions, share: float, pause_s: float) -> Turn:

@@ -42,7 +42,7 @@ def check(command: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, tu
     defaults = {name: each.default for name, each in inspect.signature(command).parameters.items()}
     for name, value in given.items():
         if name not in _PART_OF_A_SWEEP and value != defaults[name]:
-            option = f"--{name.replace('_', '-').removesuffix('s')}"
+            option = "--" + name.replace("_", "-").replace("scenarios", "scenario")
             raise TledgeError(
                 f"A sweep compares settings, and {option} is no part of it.", "Measure that in a bench of its own."
             )

@@ -46,7 +46,8 @@ def files(values: Iterable[str], model: ModelFile) -> tuple[ModelFile, ...]:
 def beside_it(model: ModelFile) -> dict[str, ModelFile]:
     """Return the files of ours in the folder of `model` that hold the same network in other precisions.
 
-    The same is: backbone, classes, preprocessing, and the data it was trained on. The newest of each precision counts.
+    The same is: backbone, kind of head, classes, preprocessing, and the data it was trained on. Of each precision, the
+    newest counts.
     """
     found = [each for each in _of_ours(model.path.parent) if _same_network(each, model)]
     found.sort(key=lambda each: each.manifest.created if each.manifest else "")
@@ -61,7 +62,7 @@ def accuracies(found: Iterable[ModelFile]) -> bool:
 
 
 def _chosen(value: str, model: ModelFile, beside: dict[str, ModelFile]) -> ModelFile:
-    if value == model.precision:
+    if value == model.precision or places.at(value).resolve() == model.path.resolve():
         return model
     if value in beside:
         return beside[value]
@@ -85,12 +86,9 @@ def _of_ours(folder: Path) -> Iterator[ModelFile]:
 
 
 def _same_network(one: ModelFile, other: ModelFile) -> bool:
-    if one.manifest is None or other.manifest is None:
-        return False
     ours, theirs = one.manifest, other.manifest
-    return (ours.backbone, ours.classes, ours.preprocess, ours.data_fingerprint) == (
-        theirs.backbone,
-        theirs.classes,
-        theirs.preprocess,
-        theirs.data_fingerprint,
-    )
+    return ours is not None and theirs is not None and _identity(ours) == _identity(theirs)
+
+
+def _identity(manifest: Manifest) -> tuple[object, ...]:
+    return manifest.backbone, manifest.head, manifest.classes, manifest.preprocess, manifest.data_fingerprint
