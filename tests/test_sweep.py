@@ -154,7 +154,7 @@ def test_what_is_chosen_is_the_best_or_near_it():
         ("preset=bussy", "Did you mean busy?"),
         ("precision=gone.onnx", "gone.onnx cannot be read"),
         ("precision=int8", "No int8 file of the same network"),
-        (f"threads={':'.join(map(str, range(1, 61)))},batch", "256 combinations at most, these are 360"),
+        (f"threads={':'.join(map(str, range(1, 61)))},batch,preset", "512 combinations at most, these are 1080"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(asked, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,16 @@ class Setting:
 
 
 class HeldSessions:
-    """Opens a model file once for each setting of its session; batches share one. `opening_s` is what that took.
+    """Opens a model file once for each setting of its session, as `open_subject` does; batches share one.
+
+    `opening_s` is what that took.
 
     When the process holds more than a quarter of the machine's memory after `release_if_large`, all are closed, and
     each opens again for its next turn.
     """
 
-    def __init__(self) -> None:
-        self.opening_s = 0.0
+    def __init__(self, open_model: Callable[..., Subject] = open_subject) -> None:
+        self.opening_s, self._open = 0.0, open_model
         self._limit = _SHARE_OF_MEMORY * int(str(machine.describe()["memory_bytes"]))
         self._held: dict[tuple[Path, str, int, str], Subject] = {}
         self._feeds: dict[tuple[Path, int], Feed] = {}
@@ -45,7 +48,7 @@ class HeldSessions:
             start = time.perf_counter()
             tune = engine.PRESETS[setting.preset]
             try:
-                self._held[key] = open_subject(
+                self._held[key] = self._open(
                     setting.model, provider=setting.provider, threads=setting.threads, tune=tune
                 )
             finally:

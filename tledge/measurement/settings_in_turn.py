@@ -19,6 +19,7 @@ from tledge.installation import first_line
 from tledge.measurement.held_sessions import HeldSessions, Setting
 from tledge.measurement.scenarios import timed
 from tledge.measurement.statistics import FEWEST, median_interval
+from tledge.measurement.subject import Subject, open_subject
 
 ROUNDS = FEWEST  # so many that rounds which all agree are evidence
 _FEWEST_FOR_P99 = 100
@@ -82,15 +83,17 @@ def measure_in_turn(
     seconds: float,
     pause_s: float = 0.0,
     tell: Callable[[int, int], None] = lambda done, total: None,
+    open_model: Callable[..., Subject] = open_subject,
 ) -> list[Measured]:
     """Measure each of `settings` for its share of `seconds`, in ROUNDS turns; opening the sessions comes on top.
 
     Where models are too slow for that there are fewer rounds, but each setting has one turn at least. With `pause_s`,
     half of every turn is queries that come so long after the last answer, which is when threads that spin cost most;
-    latency and processor time are theirs. `tell` hears how many turns of how many are over.
+    latency and processor time are theirs. `tell` hears how many turns of how many are over. `open_model` is called as
+    `open_subject` is.
     """
     found, order = [Measured(each) for each in settings], random.Random(0)
-    sessions, start = HeldSessions(), time.perf_counter()
+    sessions, start = HeldSessions(open_model), time.perf_counter()
     total = len(found) * (ROUNDS + 1)
     share = _IN_TURNS * seconds / total
     for done in range(total):

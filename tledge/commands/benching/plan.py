@@ -17,7 +17,7 @@ from tledge.errors import TledgeError
 from tledge.measurement import Setting
 
 SECONDS_EACH, FEWEST_SECONDS, MOST_SECONDS = 2.0, 10.0, 120.0
-_MOST_SETTINGS = 256
+_MOST_SETTINGS = 512
 _PART_OF_A_SWEEP = {
     "model", "provider", "threads", "seconds", "sweep", "plot", "save", "force", "on_progress",
 }  # fmt: skip
@@ -59,14 +59,19 @@ def check_plot(plot: Path, *, force: bool) -> None:
     report.check_drawing()
 
 
-def plan(asked: Mapping[str, Sequence[str]], subject: measurement.Subject, provider: str) -> Plan:
+def plan(
+    asked: Mapping[str, Sequence[str]],
+    subject: measurement.Subject,
+    provider: str,
+    open_model: Callable[..., measurement.Subject] = measurement.open_subject,
+) -> Plan:
     """Return the settings for the axes `asked`, of which `subject`, opened on `provider`, is one.
 
     Raises TledgeError for a value that there is not, and for more combinations than anybody waits for.
     """
     model, notes = precisions.described(subject), []
-    found = precisions.files(asked.get("precision", ()), model) if "precision" in asked else (model,)
-    if "precision" in asked and len(found) == 1:
+    found = precisions.files(asked.get("precision", ()), model, open_model) if "precision" in asked else (model,)
+    if asked.get("precision") == () and len(found) == 1:
         notes.append(
             f"No other precision of {model.path} lies beside it: it was swept with its own alone. "
             "Name files as in --sweep precision=fp32.onnx:fp16.onnx."

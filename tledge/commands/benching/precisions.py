@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -31,7 +31,9 @@ def described(subject: measurement.Subject) -> ModelFile:
     return ModelFile(subject.path, subject.precision, subject.bytes, manifest)
 
 
-def files(values: Iterable[str], model: ModelFile) -> tuple[ModelFile, ...]:
+def files(
+    values: Iterable[str], model: ModelFile, open_model: Callable[..., measurement.Subject] = measurement.open_subject
+) -> tuple[ModelFile, ...]:
     """Return `model` and what `values` name: other files, or precisions of files beside it.
 
     Without values, every other precision of the same network that lies beside it. Raises TledgeError for a file that
@@ -39,7 +41,7 @@ def files(values: Iterable[str], model: ModelFile) -> tuple[ModelFile, ...]:
     """
     values = tuple(values)
     beside = beside_it(model) if not values or not set(values).isdisjoint(_WORDS) else {}
-    chosen = [_chosen(value, model, beside) for value in values] or list(beside.values())
+    chosen = [_chosen(value, model, beside, open_model) for value in values] or list(beside.values())
     return tuple({each.path: each for each in (model, *chosen)}.values())
 
 
@@ -61,7 +63,9 @@ def accuracies(found: Iterable[ModelFile]) -> bool:
     return len(manifests) > 1 and len(tested) == 1 and None not in tested
 
 
-def _chosen(value: str, model: ModelFile, beside: dict[str, ModelFile]) -> ModelFile:
+def _chosen(
+    value: str, model: ModelFile, beside: dict[str, ModelFile], open_model: Callable[..., measurement.Subject]
+) -> ModelFile:
     if value == model.precision or places.at(value).resolve() == model.path.resolve():
         return model
     if value in beside:
@@ -71,7 +75,7 @@ def _chosen(value: str, model: ModelFile, beside: dict[str, ModelFile]) -> Model
             f"No {value} file of the same network lies beside {model.path}.",
             "Name one, as in --sweep precision=other.onnx, or make one with 'tledge export'.",
         )
-    return described(measurement.open_subject(places.at(value), provider="cpu", threads=1))
+    return described(open_model(places.at(value), provider="cpu", threads=1))
 
 
 def _of_ours(folder: Path) -> Iterator[ModelFile]:

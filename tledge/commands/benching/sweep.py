@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,17 +31,19 @@ def sweep(
     seconds: float | None,
     plot: Path | None,
     clock: Clock,
+    open_model: Callable[..., measurement.Subject] = measurement.open_subject,
 ) -> Sweep:
     """Measure the combinations of what is `asked` (by `plan.check`) of the model in `subject`, opened on `provider`.
 
-    That takes about `seconds`, by default two for each. The SVG goes to `plot`. Raises TledgeError when a value is not
-    there, there are too many combinations, or none of them runs.
+    That takes about `seconds`, by default two for each. The SVG goes to `plot`; `open_model` opens files as
+    `open_subject` does. Raises TledgeError when a value is not there, there are too many combinations, or none of
+    them runs.
     """
-    planned, start = plan(asked, subject, provider), time.perf_counter()
+    planned, start = plan(asked, subject, provider, open_model), time.perf_counter()
     pause_s, count = PAUSE_S if "preset" in asked else 0.0, len(planned.settings)
     tell = partial(clock.tell, f"Measuring {count} settings in turn")
     seconds = default_seconds(count) if seconds is None else seconds
-    found = measurement.measure_in_turn(planned.settings, seconds, pause_s, tell)
+    found = measurement.measure_in_turn(planned.settings, seconds, pause_s, tell, open_model)
     document = _document(planned, found, pause_s, time.perf_counter() - start)
     if plot:
         document = replace(document, plot=str(plot))
