@@ -63,16 +63,17 @@ def _figure(value: float | None) -> str:
 
 
 def _use(found: Sweep, columns: list[str], console: Any) -> None:
-    aims: dict[int, list[str]] = {}
+    aims: dict[str, list[str]] = {}
     for name in _AIMS:
-        aims.setdefault(getattr(found, name).row, []).append(name)
-    for names in aims.values():
+        choice: SweepChoice = getattr(found, name)
+        aims.setdefault(choice.predictor + choice.onnxruntime, []).append(name)
+    for code, names in aims.items():
         line(console, "")
         for name in names:
-            choice: SweepChoice = getattr(found, name)
+            choice = getattr(found, name)
             setting = _setting(found.rows[choice.row], columns)
             line(console, f"Use, for {_AIMS[name]}: {setting}{_tied(found, choice, columns)}")
-        for each in (choice.predictor + choice.onnxruntime).splitlines():
+        for each in code.splitlines():
             line(console, f"    {each}")
 
 

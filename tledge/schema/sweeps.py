@@ -35,8 +35,8 @@ class SweepRow:
 class SweepChoice:
     """The setting to use for an aim, the one in row `row`, as code for tledge (empty for models of others) and without.
 
-    `tied` are the other rows that could not be told from the best one. Chosen is, among those within 5 % of the best,
-    the one that costs least: processor time for the fastest, the batch for the most, latency for the leanest.
+    `tied` are the other rows that come within 5 % of the best one and could not be told from it. Of those, the one that
+    costs least is chosen: processor time for the fastest, the batch for the most, latency for the leanest.
     """
 
     row: int

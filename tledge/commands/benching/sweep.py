@@ -120,7 +120,7 @@ def _choice(planned: Plan, found: Sequence[Measured], ran: Sequence[int], aim: s
     setting = found[row].setting
     return SweepChoice(
         row=row,
-        tied=tuple(ran[each] for each in same if ran[each] != row),
+        tied=tuple(place for place in near if place != row),
         predictor=settings_code.predictor(setting) if planned.files[setting.model].manifest else "",
         onnxruntime=settings_code.onnxruntime(setting, found[row].providers),
     )
