@@ -29,8 +29,9 @@ def sweep(result: BenchResult, console: Any) -> None:
     columns = [name for name in ("precision", "provider", "threads", "preset", "batch") if name in found.axes]
     titles = (*columns, *_file_titles(several), "p50 ms", "p99 ms", "samples/s", "cpu ms/sample", "best")
     table(console, titles, [_row(row, columns, several) for row in found.rows])
-    objectives = ", ".join(_OBJECTIVES[name] for name in found.objectives)
-    line(console, f"* the Pareto front: no other one is at least as good in {objectives}, and better in one.")
+    *others, last = (_OBJECTIVES[name] for name in found.objectives)
+    aims = f"{', '.join(others)} and {last}"
+    line(console, f"* the Pareto front: no other one is at least as good in {aims}, and better in one of them.")
     if found.pause_ms:
         line(console, f"Latency and processor time are of queries {found.pause_ms:.0f} ms after the last answer.")
     for note in found.notes:
