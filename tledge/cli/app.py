@@ -380,7 +380,7 @@ def bench(
 ) -> None:
     """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
     with Session(json, verbose) as session:
-        from tledge.cli import render
+        from tledge.cli import render_bench
         from tledge.commands.bench import SCENARIOS
         from tledge.commands.bench import bench as command
 
@@ -396,7 +396,7 @@ def bench(
             force=force,
             on_progress=session.progress,
         )
-        session.show(result, render.bench)
+        session.show(result, render_bench.bench)
         if result.verdict:
             session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
 
