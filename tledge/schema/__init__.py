@@ -5,7 +5,19 @@
 as a frozen dataclass without behaviour, and the documents that the commands return.
 """
 
-from tledge.schema.benches import BenchResult, Offline, SingleStream, Verdict
+from tledge.schema.benches import (
+    BenchResult,
+    Histogram,
+    MultiStream,
+    Offline,
+    Rate,
+    Server,
+    SingleStream,
+    Validity,
+    Verdict,
+    WarmUp,
+    Window,
+)
 from tledge.schema.documents import (
     BackbonesResult,
     CacheCounts,
@@ -117,6 +129,7 @@ __all__ = [
     "Head",
     "HeadChoice",
     "HeadOptions",
+    "Histogram",
     "InputParity",
     "InputSpec",
     "Interpolation",
@@ -124,6 +137,7 @@ __all__ = [
     "Manifest",
     "Metrics",
     "Mistake",
+    "MultiStream",
     "NodeElsewhere",
     "Offline",
     "Optimizer",
@@ -138,17 +152,22 @@ __all__ = [
     "Problem",
     "Quantization",
     "QuantizeOptions",
+    "Rate",
     "ReliabilityBin",
     "ReportData",
     "Sample",
     "SampleCounts",
+    "Server",
     "SignResult",
     "SingleStream",
     "Split",
     "Target",
     "TrainOptions",
     "TrainResult",
+    "Validity",
     "VectorSpec",
     "Verdict",
     "VerifyResult",
+    "WarmUp",
+    "Window",
 ]
