@@ -367,10 +367,27 @@ def verify(
 @app.command()
 def bench(
     model: Model,
-    scenario: Annotated[list[str] | None, typer.Option(help="single_stream, offline; both by default.")] = None,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help="single_stream, multi_stream, server, offline; the first and the last by default."),
+    ] = None,
     provider: Provider = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads inside onnxruntime; one per core by default.")] = None,
     seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 10.0,
+    samples_per_query: Annotated[int, typer.Option(help="How many samples a query of multi_stream holds.")] = 8,
+    latency_bound_ms: Annotated[
+        float | None, typer.Option(help="What p99 of server has to keep [5 times the median of one sample].")
+    ] = None,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="Measure as long as MLPerf's rules ask: 10 minutes a scenario.")
+    ] = False,
+    mlperf_logs: Annotated[
+        Path | None, typer.Option(help="A new folder for the logs of MLCommons' LoadGen.", metavar="DIR")
+    ] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="Samples to feed: an array for each input, rows are samples.", metavar="FILE.npz"),
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Another model file, or the JSON of an earlier bench.")] = None,
     max_regression: Annotated[str, typer.Option(help="How much slower is too slow, like 5%.")] = "5%",
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
@@ -381,15 +398,20 @@ def bench(
     """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
     with Session(json, verbose) as session:
         from tledge.cli import render_bench
-        from tledge.commands.bench import SCENARIOS
+        from tledge.commands.bench import BY_DEFAULT
         from tledge.commands.bench import bench as command
 
         result = command(
             model,
-            scenarios=scenario or SCENARIOS,
+            scenarios=scenario or BY_DEFAULT,
             provider=provider,
             threads=threads,
             seconds=seconds,
+            samples_per_query=samples_per_query,
+            latency_bound_ms=latency_bound_ms,
+            mlperf=mlperf,
+            mlperf_logs=mlperf_logs,
+            input_file=input_file,
             against=against,
             max_regression=_share(max_regression),
             save=save,
