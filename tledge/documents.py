@@ -19,6 +19,11 @@ def to_json(document: Any) -> str:
     return dumps(asdict(document))
 
 
+def plain(document: Any) -> dict[str, Any]:
+    """Return a dataclass as the dictionary that its JSON reads back as."""
+    return json.loads(to_json(document))
+
+
 def dumps(plain: dict[str, Any]) -> str:
     """Return a dictionary of plain values as one JSON object, in the same way."""
     return json.dumps(_plain(plain), indent=2, allow_nan=False) + "\n"

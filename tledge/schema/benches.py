@@ -170,11 +170,12 @@ class Verdict:
 class BenchResult:
     """The document of `tledge bench`. `scenarios` holds single_stream, multi_stream, server, offline, as asked for.
 
+    `label` is the commit that was measured, or whatever else the user calls this state of the model.
     `nodes_elsewhere` as in VerifyResult. `input` is the file whose samples were fed, None for made-up values; `assumed`
     is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
     """
 
-    schema_version: int
+    schema_version: Literal[1]
     tledge_version: str
     created: str
     model: str
@@ -189,6 +190,7 @@ class BenchResult:
     warmup_runs: int
     scenarios: dict[str, SingleStream | MultiStream | Server | Offline]
     verdict: Verdict | None
+    label: str | None = None
     nodes_elsewhere: tuple[NodeElsewhere, ...] | None = ()
     warm_up: WarmUp | None = None
     input: str | None = None
