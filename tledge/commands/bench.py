@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tledge import __version__, documents, engine, installation, machine, measurement, places
-from tledge.commands.benching import load
+from tledge.commands.benching import load, outputs
+from tledge.commands.benching.label import label as labelled
 from tledge.commands.benching.load import BY_DEFAULT, SCENARIOS, Load
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
@@ -38,6 +39,11 @@ def bench(
     against: str | Path | None = None,
     max_regression: float = 0.05,
     save: str | Path | None = None,
+    label: str | None = None,
+    junit: str | Path | None = None,
+    markdown: str | Path | None = None,
+    html: str | Path | None = None,
+    history: str | Path | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
 ) -> BenchResult:
@@ -46,14 +52,16 @@ def bench(
     `samples_per_query` is for multi_stream, `latency_bound_ms` for server. `input_file` holds samples to feed, where
     those made up will not do; `mlperf_logs` is a new folder for the logs of MLCommons' LoadGen.
     `against` is another model file, judged in interleaved pairs, or the document of an earlier bench on this machine;
-    the verdict is a regression when latency grew by more than the share `max_regression`. `save` keeps the document.
-    Raises TledgeError for an unknown scenario, a model or baseline that cannot be used, or a `save` that is taken.
+    the verdict is a regression when latency grew by more than the share `max_regression`. `save` keeps the document;
+    `junit`, `markdown` and `html` write it for a CI, for a pull request and as a page, which also shows the trend of
+    the documents in the folder `history`. `label` is the commit; without one, what a CI's environment says.
+    Raises TledgeError for an unknown scenario, a model or baseline that cannot be used, or a place that is taken.
     """
     _check(threads, max_regression)
-    model, save = places.at(model), places.at(save) if save else None
-    if save:
-        places.check_free_file(save, force=force)
+    model = places.at(model)
+    files = outputs.outputs(save=save, junit=junit, markdown=markdown, html=html, history=history)
     baseline = _baseline(places.at(against)) if against else None
+    outputs.check(files, model, *([baseline] if isinstance(baseline, Path) else []), force=force)
     wanted = tuple(dict.fromkeys([*scenarios, *(("single_stream",) if isinstance(baseline, dict) else ())]))
     logs = places.at(mlperf_logs) if mlperf_logs else None
     wanted_load = Load(wanted, seconds, samples_per_query, latency_bound_ms, mlperf, logs)
@@ -80,13 +88,13 @@ def bench(
         warmup_runs=warm.runs,
         scenarios=measured,
         verdict=_verdict(subject, provider, baseline, measured, str(against), max_regression, seconds, clock),
+        label=labelled(label),
         nodes_elsewhere=subject.nodes_elsewhere,
         warm_up=warm,
         input=subject.samples.source,
         assumed=subject.samples.assumed,
     )
-    if save:
-        places.write_whole(save, documents.to_json(result).encode())
+    outputs.write(files, result, baseline if isinstance(baseline, dict) else None)
     return result
 
 

@@ -1,5 +1,6 @@
 """Model → Measurement: latency, throughput, and whether it got worse."""
 
+from tledge.measurement.change_points import change_points
 from tledge.measurement.gate import against_baseline, against_model
 from tledge.measurement.in_turn import median_latencies_ms
 from tledge.measurement.loadgen import LoadGen
@@ -14,6 +15,7 @@ __all__ = [
     "Subject",
     "against_baseline",
     "against_model",
+    "change_points",
     "median_latencies_ms",
     "multi_stream",
     "offline",

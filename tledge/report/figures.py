@@ -23,7 +23,9 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str:
         return ""
     total = sum(each.count for each in filled)
     start = math.floor(min(each.low for each in filled) * 10 + 1e-9) / 10
-    chart = svg.chart(x_title="Confidence of the model", y_title="Share that was right", range=(0, 1), xrange=(start, 1))
+    chart = svg.chart(
+        x_title="Confidence of the model", y_title="Share that was right", range=(0, 1), xrange=(start, 1)
+    )
     chart.value_formatter = lambda value: words.percent(value, 0)
     chart.y_labels = [0, 0.2, 0.4, 0.6, 0.8, 1]
     chart.x_labels = [{"value": value, "label": words.percent(value, 0)} for value in _tenths(start)]

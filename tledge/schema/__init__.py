@@ -65,6 +65,7 @@ from tledge.schema.heads import (
     Metrics,
     Optimizer,
 )
+from tledge.schema.histories import ChangePoint, HistoryGroup, HistoryPoint, HistoryResult
 from tledge.schema.model import (
     GoldenSample,
     Manifest,
@@ -106,6 +107,7 @@ __all__ = [
     "CacheSpace",
     "CalibrationError",
     "CandidateFigures",
+    "ChangePoint",
     "ChannelOrder",
     "ClassChange",
     "ClassMetrics",
@@ -130,6 +132,9 @@ __all__ = [
     "HeadChoice",
     "HeadOptions",
     "Histogram",
+    "HistoryGroup",
+    "HistoryPoint",
+    "HistoryResult",
     "InputParity",
     "InputSpec",
     "Interpolation",

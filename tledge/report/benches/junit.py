@@ -36,7 +36,7 @@ def render(document: Document) -> bytes:
     xml = junitparser.JUnitXml("tledge bench")
     xml.add_testsuite(suite)
     xml.update_statistics()
-    return xml.tostring()
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring()
 
 
 def _case(junitparser: junitparser, check: Check, place: str) -> junitparser.TestCase:

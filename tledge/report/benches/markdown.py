@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from tledge.report.benches import figures
-from tledge.report.benches.checks import ICONS, Check, checks, failed_budgets
+from tledge.report.benches.checks import ICONS, checks, failed_budgets
 from tledge.report.benches.figures import Document, Figure
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>|@#&~]")
@@ -25,21 +25,42 @@ def render(document: Document, old: Document | None = None) -> str:
     return "\n".join(lines)
 
 
-def headline(document: Document) -> str:
-    """Return what a bench decided, or that it measured, in one line of plain text."""
+def headline(document: Document) -> tuple[str, str]:
+    """Return what a bench decided, or that it measured, as a sign and one line of plain text."""
     verdict, broken = document.get("verdict"), failed_budgets(document)
     name = PurePath(document["model"]).name
     if verdict and not (broken and verdict["outcome"] == "pass"):
-        return f"{ICONS[verdict['outcome']]} {verdict['outcome'].capitalize()}: {name}: {verdict['reason']}"
+        return ICONS[verdict["outcome"]], f"{verdict['outcome'].capitalize()}: {name}: {verdict['reason']}"
     if broken:
-        return f"❌ Over budget: {name}: {', '.join(check.name.removeprefix('budget ') for check in broken)}"
+        return "❌", f"Over budget: {name}: {', '.join(check.name.removeprefix('budget ') for check in broken)}"
     if document.get("budgets"):
-        return f"✅ Within budget: {name}"
-    return f"⏱️ Measured: {name}"
+        return "✅", f"Within budget: {name}"
+    return "⏱️", f"Measured: {name}"
+
+
+def facts(document: Document) -> list[tuple[str, str]]:
+    """Return (name, value) of what was measured, where and how."""
+    machine, verdict = document.get("machine") or {}, document.get("verdict") or {}
+    found = {
+        "model": document["model"],
+        "against": verdict.get("against"),
+        "pairs": verdict.get("pairs"),
+        "commit": document.get("label"),
+        "digest": document.get("digest"),
+        "machine": ", ".join(str(machine[key]) for key in ("cpu", "system", "governor") if machine.get(key)),
+        "cores": machine.get("cores"),
+        "provider": document.get("provider"),
+        "threads": document.get("threads"),
+        "onnxruntime": document.get("onnxruntime"),
+        "tledge": document.get("tledge_version"),
+        "measured": document.get("created"),
+    }
+    return [(name, str(value)) for name, value in found.items() if value not in (None, "")]
 
 
 def _heading(document: Document) -> str:
-    return f"### {_text(headline(document))}"
+    sign, words = headline(document)
+    return f"### {sign} {_text(words)}"
 
 
 def _budgets(document: Document) -> list[str]:
@@ -66,29 +87,10 @@ def _warnings(document: Document) -> list[str]:
 
 
 def _details(document: Document, old: Document | None) -> list[str]:
-    facts = [f"- {_text(name)}: {_text(str(value))}" for name, value in _facts(document)]
-    lines = ["<details><summary>Machine, setting and all figures</summary>", "", *facts, ""]
+    said = [f"- {_text(name)}: {_text(value)}" for name, value in facts(document)]
+    lines = ["<details><summary>Machine, setting and all figures</summary>", "", *said, ""]
     lines += _table(figures.every(document, old))
     return [*lines, "", "</details>", ""]
-
-
-def _facts(document: Document) -> Iterable[tuple[str, object]]:
-    machine, verdict = document.get("machine") or {}, document.get("verdict") or {}
-    found = {
-        "model": document["model"],
-        "against": verdict.get("against"),
-        "pairs": verdict.get("pairs"),
-        "commit": document.get("label"),
-        "digest": document.get("digest"),
-        "machine": ", ".join(str(machine[key]) for key in ("cpu", "system", "governor") if machine.get(key)),
-        "cores": machine.get("cores"),
-        "provider": document.get("provider"),
-        "threads": document.get("threads"),
-        "onnxruntime": document.get("onnxruntime"),
-        "tledge": document.get("tledge_version"),
-        "measured": document.get("created"),
-    }
-    return [(name, value) for name, value in found.items() if value not in (None, "")]
 
 
 def _row(cells: Sequence[str]) -> str:
