@@ -39,6 +39,20 @@ def failed_budgets(document: figures.Document) -> list[Check]:
     return [check for check in _budgets(document.get("budgets") or ()) if check.outcome == "failed"]
 
 
+def warnings(document: figures.Document) -> list[str]:
+    """Return what speaks against the figures: the state of the machine, and runs that LoadGen calls invalid."""
+    found = list((document.get("conditions") or {}).get("warnings") or ())
+    for name, scenario in (document.get("scenarios") or {}).items():
+        if reason := _invalid(scenario):
+            found.append(f"{name.replace('_', ' ')}: INVALID: {reason}")
+    return found
+
+
+def _invalid(scenario: figures.Document) -> str:
+    validity = scenario.get("validity") or {}
+    return validity.get("reason", "") if validity.get("valid") is False else ""
+
+
 def _verdict(verdict: figures.Document | None) -> Iterator[Check]:
     if verdict:
         yield Check("verdict", _OUTCOMES[verdict["outcome"]], verdict["reason"], verdict["seconds"])
@@ -51,7 +65,11 @@ def _budgets(budgets: Any) -> Iterator[Check]:
 
 
 def _scenarios(document: figures.Document) -> Iterator[Check]:
-    every = figures.every({"scenarios": document.get("scenarios") or {}})
-    for name in document.get("scenarios") or {}:
+    scenarios = document.get("scenarios") or {}
+    every = figures.every({"scenarios": scenarios})
+    for name, scenario in scenarios.items():
+        if reason := _invalid(scenario):
+            yield Check(f"scenario {name}", "skipped", f"INVALID: {reason}")
+            continue
         mine = [each for each in every if each.part == name.replace("_", " ")]
         yield Check(f"scenario {name}", "passed", ", ".join(f"{each.name} {each.new}" for each in mine))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from tledge.report.benches import figures
-from tledge.report.benches.checks import ICONS, checks, failed_budgets
+from tledge.report.benches.checks import ICONS, checks, failed_budgets, warnings
 from tledge.report.benches.figures import Document, Figure
 
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>|@#&~]")
@@ -82,8 +82,7 @@ def _table(rows: Sequence[Figure]) -> list[str]:
 
 
 def _warnings(document: Document) -> list[str]:
-    found = (document.get("conditions") or {}).get("warnings") or ()
-    return [line for warning in found for line in (f"> ⚠️ {_text(warning)}", "")]
+    return [line for warning in warnings(document) for line in (f"> ⚠️ {_text(warning)}", "")]
 
 
 def _details(document: Document, old: Document | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tledge.report import page, words
 from tledge.report.benches import charts, figures
-from tledge.report.benches.checks import checks
+from tledge.report.benches.checks import checks, warnings
 from tledge.report.benches.figures import Document
 from tledge.report.benches.markdown import facts, headline
 from tledge.schema import HistoryGroup
@@ -54,7 +54,7 @@ def _contents(document: Document, old: Document | None, history: HistoryGroup | 
         "interval": _interval(verdict) if verdict else None,
         "checks": checks(document),
         "tiles": _tiles(document),
-        "warnings": (document.get("conditions") or {}).get("warnings") or (),
+        "warnings": warnings(document),
         "latencies": [
             (name.replace("_", " "), charts.distribution(each), charts.timeline(each))
             for name, each in scenarios.items()
