@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tledge.errors import MissingExtra
-from tledge.report import figures, words
+from tledge.report import svg, words
 from tledge.schema import Sweep, SweepRow
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _ticks(low: float, high: float) -> list[float]:
 def _bare(root: Element) -> Element:
     """Leave what is drawn and its styles: pygal adds scripts, and comments with the date."""
     for dots in root.iterfind(".//g[@class='dots']"):
-        figures.name_dot(dots)
+        svg.name_dot(dots)
     for parent in list(root.iter()):
         for child in list(parent):
             if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] == "script":

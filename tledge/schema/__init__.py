@@ -5,7 +5,19 @@
 as a frozen dataclass without behaviour, and the documents that the commands return.
 """
 
-from tledge.schema.benches import BenchResult, Offline, SingleStream, Verdict
+from tledge.schema.benches import (
+    BenchResult,
+    Histogram,
+    MultiStream,
+    Offline,
+    Rate,
+    Server,
+    SingleStream,
+    Validity,
+    Verdict,
+    WarmUp,
+    Window,
+)
 from tledge.schema.documents import (
     BackbonesResult,
     CacheCounts,
@@ -53,6 +65,7 @@ from tledge.schema.heads import (
     Metrics,
     Optimizer,
 )
+from tledge.schema.histories import ChangePoint, HistoryGroup, HistoryPoint, HistoryResult
 from tledge.schema.model import (
     GoldenSample,
     Manifest,
@@ -95,6 +108,7 @@ __all__ = [
     "CacheSpace",
     "CalibrationError",
     "CandidateFigures",
+    "ChangePoint",
     "ChannelOrder",
     "ClassChange",
     "ClassMetrics",
@@ -118,6 +132,10 @@ __all__ = [
     "Head",
     "HeadChoice",
     "HeadOptions",
+    "Histogram",
+    "HistoryGroup",
+    "HistoryPoint",
+    "HistoryResult",
     "InputParity",
     "InputSpec",
     "Interpolation",
@@ -125,6 +143,7 @@ __all__ = [
     "Manifest",
     "Metrics",
     "Mistake",
+    "MultiStream",
     "NodeElsewhere",
     "Offline",
     "Optimizer",
@@ -139,10 +158,12 @@ __all__ = [
     "Problem",
     "Quantization",
     "QuantizeOptions",
+    "Rate",
     "ReliabilityBin",
     "ReportData",
     "Sample",
     "SampleCounts",
+    "Server",
     "SignResult",
     "SingleStream",
     "Split",
@@ -152,7 +173,10 @@ __all__ = [
     "Target",
     "TrainOptions",
     "TrainResult",
+    "Validity",
     "VectorSpec",
     "Verdict",
     "VerifyResult",
+    "WarmUp",
+    "Window",
 ]

@@ -19,7 +19,7 @@ from tledge.measurement import Setting
 SECONDS_EACH, FEWEST_SECONDS, MOST_SECONDS = 2.0, 10.0, 120.0
 _MOST_SETTINGS = 512
 _PART_OF_A_SWEEP = {
-    "model", "provider", "threads", "seconds", "sweep", "plot", "save", "force", "on_progress",
+    "model", "provider", "threads", "seconds", "input_file", "sweep", "plot", "save", "label", "force", "on_progress",
 }  # fmt: skip
 
 
