@@ -43,14 +43,15 @@ def _bare(root: Element, title: str) -> Element:
         if child.tag != "g":
             root.remove(child)
     for dots in root.iterfind(".//g[@class='dots']"):
-        _name_dot(dots)
+        name_dot(dots)
     for layer in root.findall("g/g"):
         if layer.get("class") in ("plot text-overlay", "plot tooltip-overlay"):
             root[0].remove(layer)
     return root
 
 
-def _name_dot(dots: Element) -> None:
+def name_dot(dots: Element) -> None:
+    """Turn what pygal notes for its script beside a dot into a title, which browsers show by themselves."""
     label = dots.findtext("desc[@class='label']", "")
     for note in dots.findall("desc"):
         dots.remove(note)
