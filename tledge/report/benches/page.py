@@ -75,7 +75,8 @@ def _tiles(document: Document) -> list[tuple[str, str, str]]:
     single = (document.get("scenarios") or {}).get("single_stream") or {}
     found = [(name, figures.said(f"{name}_ms", single[f"{name}_ms"]), "one at a time") for name in _TILES if single]
     others = [each for each in figures.first(document) if each.part != "single stream"]
-    return [*found, *((f"{each.part} {each.name}".strip().capitalize(), each.new, "") for each in others)]
+    names = [f"{each.part} {each.name}".strip() for each in others]
+    return [*found, *((name[:1].upper() + name[1:], each.new, "") for name, each in zip(names, others, strict=True))]
 
 
 def _stages(end_to_end: Document) -> tuple[str, list[tuple[str, float, float]]]:
