@@ -150,9 +150,14 @@ def test_odd_figures_are_no_figures(measured: Document, tmp_path: Path):
         odd = changed(measured, scenarios={"single_stream": {"p50_ms": value}, "offline": value}, label=[1])
         save(odd, tmp_path / f"{number}.json")
     (tmp_path / "6.json").write_text((tmp_path / "0.json").read_text().replace('"p50_ms": null', '"p50_ms": NaN'))
-    (group,) = tledge.bench_history(tmp_path, html=tmp_path / "page.html").groups
-    assert {(point.p50_ms, point.samples_per_second, point.label) for point in group.points} == {(None, None, None)}
-    assert not group.changes
+    with pytest.raises(DataError, match="holds no document"):
+        tledge.bench_history(tmp_path)
+    single = {"single_stream": {"p50_ms": 3, "p99_ms": "slow"}}
+    save(changed(measured, scenarios=single, label=[1]), tmp_path / "7.json")
+    result = tledge.bench_history(tmp_path, html=tmp_path / "page.html")
+    ((point,),) = (group.points for group in result.groups)
+    assert (point.p50_ms, point.p99_ms, point.label) == (3.0, None, None)
+    assert {each.reason for each in result.skipped} == {"holds no figures whose history could be told"}
 
 
 def test_a_folder_with_documents_is_needed(tmp_path: Path):

@@ -179,6 +179,14 @@ def test_our_own_workflow_uses_the_action_with_inputs_that_it_has():
     assert {key for key, each in ACTION["inputs"].items() if each.get("required")} <= given <= ACTION["inputs"].keys()
 
 
+def test_the_page_on_ci_names_every_input_and_real_options():
+    page = (ROOT / "docs/ci.md").read_text()
+    assert not {name for name in ACTION["inputs"] if f"`{name}`" not in page}
+    (line,) = re.findall(r"^    (tledge bench model.onnx .*)$", page, re.M)
+    shown = subprocess.run([sys.executable, "-m", "tledge", "bench", "-h"], capture_output=True, text=True, check=True)
+    assert set(re.findall(r"--[a-z]+", line)) <= set(re.findall(r"--[a-z]+", shown.stdout))
+
+
 # ── GitLab ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

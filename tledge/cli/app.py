@@ -65,7 +65,8 @@ def _tledge(
 
 def _schema(wanted: bool) -> None:
     if wanted:
-        from tledge import bench_schema, documents
+        from tledge import documents
+        from tledge.commands.bench_schema import bench_schema
 
         typer.echo(documents.dumps(bench_schema()), nl=False)
         raise typer.Exit

@@ -80,6 +80,8 @@ def _document(path: Path) -> dict[str, Any]:
     parts = all(isinstance(document[name], dict) for name in ("machine", "scenarios"))
     if not texts or not parts or type(document["threads"]) is not int:
         raise TledgeError("not a bench document: its fields hold something else")
+    if all(getattr(_point("", document), figure) is None for figure in _FIGURES):
+        raise TledgeError("holds no figures whose history could be told")
     return document
 
 

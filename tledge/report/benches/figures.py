@@ -10,8 +10,9 @@ from typing import Any
 from tledge.report import words
 
 Document = dict[str, Any]
-_NOT_MEASURED = {"machine", "conditions", "verdict", "nodes_elsewhere"}
+_NOT_MEASURED = {"machine", "conditions", "verdict", "nodes_elsewhere", "budgets", "sweep"}
 _NOT_FIGURES = {"schema_version", "threads", "warmup_runs", "bytes"}
+_ENTRIES = {"end_to_end"}  # lists whose entries are figures of their own; others are parts of a diagram
 # What a reader looks for first, in this order, and what it is called where the fields do not say it well.
 _FIRST = {
     "scenarios.single_stream.p50_ms": "",
@@ -20,8 +21,8 @@ _FIRST = {
     "scenarios.*.p99_ms": "",
     "scenarios.*.queries_per_second": "",
     "scenarios.*.samples_per_second": "",
-    "end_to_end.whole.p50_ms": "picture file to label p50",
-    "end_to_end.whole.p99_ms": "picture file to label p99",
+    "end_to_end.*.whole.p50_ms": "",
+    "end_to_end.*.whole.p99_ms": "",
     "cold_start.total_ms": "cold start",
     "resources.peak_bytes": "peak memory",
     "resources.cpu_seconds_per_inference": "CPU time per inference",
@@ -86,8 +87,16 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _walk(f"{path}.{key}", inner)
+    elif isinstance(value, list) and path in _ENTRIES:
+        for entry in value:
+            yield from _walk(f"{path}.{_entry(entry)}", entry)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield path, value
+
+
+def _entry(entry: Document) -> str:
+    """Return what tells an entry from the others, as one word of a path."""
+    return str(entry.get("pictures", "")).replace(".", "·") or "one"
 
 
 def _figure(path: str, found: dict[str, float], old: Document | None, called: str = "") -> Figure:

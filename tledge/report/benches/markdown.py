@@ -47,15 +47,16 @@ def facts(document: Document) -> list[tuple[str, str]]:
         "pairs": verdict.get("pairs"),
         "commit": document.get("label"),
         "digest": document.get("digest"),
-        "machine": ", ".join(str(machine[key]) for key in ("cpu", "system", "governor") if machine.get(key)),
+        "machine": ", ".join(str(machine[key]) for key in ("cpu", "system") if machine.get(key)),
         "cores": machine.get("cores"),
+        "governor": machine.get("governor"),
         "provider": document.get("provider"),
         "threads": document.get("threads"),
         "onnxruntime": document.get("onnxruntime"),
         "tledge": document.get("tledge_version"),
         "measured": document.get("created"),
     }
-    return [(name, str(value)) for name, value in found.items() if value not in (None, "")]
+    return [(name, str(value)) for name, value in found.items() if value not in (None, "", "unknown")]
 
 
 def _heading(document: Document) -> str:

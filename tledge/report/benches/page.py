@@ -61,7 +61,7 @@ def _contents(document: Document, old: Document | None, history: HistoryGroup | 
             if each.get("histogram") or each.get("timeline")
         ],
         "batches": charts.batches((scenarios.get("offline") or {}).get("by_batch_size") or {}),
-        "stages": _stages(document.get("end_to_end")),
+        "end_to_end": [_stages(each) for each in document.get("end_to_end") or ()],
         "history": drawn(history) if history else [],
         "points": len(history.points) if history else 0,
         "first": figures.first(document, old),
@@ -75,16 +75,15 @@ def _tiles(document: Document) -> list[tuple[str, str, str]]:
     single = (document.get("scenarios") or {}).get("single_stream") or {}
     found = [(name, figures.said(f"{name}_ms", single[f"{name}_ms"]), "one at a time") for name in _TILES if single]
     others = [each for each in figures.first(document) if each.part != "single stream"]
-    return [*found, *((f"{each.part} {each.name}".strip().capitalize(), each.new, "") for each in others)]
+    names = [f"{each.part} {each.name}".strip() for each in others]
+    return [*found, *((name[:1].upper() + name[1:], each.new, "") for name, each in zip(names, others, strict=True))]
 
 
-def _stages(end_to_end: Document | None) -> list[tuple[str, float, float]]:
-    """Return (stage, mean in ms, its share of the longest) from the bytes of a picture to its label."""
-    if not end_to_end:
-        return []
+def _stages(end_to_end: Document) -> tuple[str, list[tuple[str, float, float]]]:
+    """Return which pictures, and (stage, mean in ms, its share of the longest) from their bytes to their labels."""
     found = [(name, end_to_end[name]["mean_ms"]) for name in _STAGES if end_to_end.get(name)]
     longest = max((value for _, value in found), default=0) or 1
-    return [(name, value, value / longest) for name, value in found]
+    return end_to_end.get("pictures", ""), [(name, value, value / longest) for name, value in found]
 
 
 def _interval(verdict: Document) -> dict[str, Any] | None:
