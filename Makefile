@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format bench sanitize docker-check clean
+.PHONY: install demo test lint format bench schema sanitize docker-check clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard kernels/*)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,bench,train,demo,dev]'
 	touch $@
 
 demo: install
@@ -28,6 +28,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/hadolint Dockerfile.gpu
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci .gitlab/*.yml
+	$(BIN)/python .ci/shell_steps.py
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -35,6 +39,10 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The JSON Schema of the document of 'tledge bench', from its dataclasses.
+schema: install
+	$(BIN)/python .ci/bench_schema.py
 
 # The kernels' tests, on a build that checks every access to memory and all that C++ leaves undefined.
 SANITIZED := build/sanitized/_kernels.so

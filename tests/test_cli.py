@@ -116,7 +116,7 @@ def test_every_command_is_shown_to_people_too(int8_model: Path, run: Path, photo
         (("predict", int8_model, picture), "owl"),
         (("evaluate", int8_model, photos), "accuracy"),
         (("verify", int8_model), "computes what it should"),
-        (("bench", int8_model, "--seconds", "0.1", "--scenario", "offline"), "pictures/s"),
+        (("bench", int8_model, "--seconds", "0.1", "--scenario", "offline"), "samples/s at batch"),
         (("backbones",), "efficientnet_lite1"),
         (("cache", "info"), "converted backbones"),
         (("doctor",), "onnxruntime"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,7 @@ from tledge.measurement import (
     Subject,
     against_baseline,
     against_model,
-    offline,
     open_subject,
-    single_stream,
-    warm_up,
 )
 from tledge.measurement.gate import judge
 from tledge.measurement.statistics import FEWEST, median_interval
@@ -177,43 +173,3 @@ def test_a_baseline_without_latencies_is_refused(figure):
     spoilt["scenarios"]["single_stream"]["p50_low_ms"] = figure
     with pytest.raises(TledgeError, match=r"old\.json holds no latencies"):
         against_baseline(figures(10), MACHINE, SETTING, spoilt, "old.json", 0.05)
-
-
-# ── Scenarios ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_single_stream_figures_fit_together(subject):
-    found = single_stream(subject, 0.1)
-    assert found.samples > 10
-    assert 0 < found.min_ms <= found.p50_ms <= found.p90_ms <= found.p99_ms <= found.max_ms
-    assert found.min_ms <= found.mean_ms <= found.max_ms
-    assert found.min_ms <= found.p50_low_ms <= found.p50_ms <= found.p50_high_ms <= found.max_ms
-    assert found.samples * found.mean_ms <= 1000 * 0.2 + found.max_ms
-
-
-def test_no_time_still_is_one_run(subject):
-    found = single_stream(subject, 0.0)
-    assert found.samples == 1
-    assert found.min_ms == found.p50_ms == found.max_ms
-
-
-def test_offline_tells_the_best_of_every_batch_size(subject):
-    found = offline(subject, 0.1)
-    assert found.samples_per_second == max(found.by_batch_size.values())
-    assert found.by_batch_size[str(found.batch_size)] == found.samples_per_second
-    assert list(map(int, found.by_batch_size)) == [1, 2, 4, 8, 16, 32]
-    assert min(found.by_batch_size.values()) > 0
-
-
-def test_warming_up_runs_the_model_and_tells_how_often(subject):
-    runs = 0
-
-    class Counted:
-        def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-            nonlocal runs
-            runs += 1
-            assert feed["image"].shape == (1, 16, 16, 3)
-            return subject.session.run(names, feed)
-
-    counted = replace(subject, session=Counted())
-    assert warm_up(counted) == runs >= 20

@@ -21,6 +21,8 @@ _HOMES = {
     "sign": "tledge.commands.sign",
     "verify": "tledge.commands.verify",
     "bench": "tledge.commands.bench",
+    "bench_history": "tledge.commands.bench_history",
+    "bench_schema": "tledge.commands.bench_schema",
     "list_backbones": "tledge.commands.backbones",
     "cache_info": "tledge.commands.cache",
     "cache_verify": "tledge.commands.cache",

@@ -19,6 +19,11 @@ def to_json(document: Any) -> str:
     return dumps(asdict(document))
 
 
+def plain(document: Any) -> dict[str, Any]:
+    """Return a dataclass as the dictionary that its JSON reads back as."""
+    return json.loads(to_json(document))
+
+
 def dumps(plain: dict[str, Any]) -> str:
     """Return a dictionary of plain values as one JSON object, in the same way."""
     return json.dumps(_plain(plain), indent=2, allow_nan=False) + "\n"
@@ -30,7 +35,7 @@ def read(path: Path, kind: str, keys: tuple[str, ...]) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise TledgeError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter when brackets are nested without end
         raise TledgeError(f"{path} is not a {kind}: it holds no JSON.", "Check the path.") from error
     missing = [key for key in keys if not isinstance(document, dict) or key not in document]
     if missing:

@@ -18,6 +18,7 @@ _GRAPH = 7
 _NODE, _INITIALIZER, _INPUT = 1, 5, 11
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FLOAT16 = 10  # TensorProto.DataType
+_EXTERNAL = 13  # TensorProto.external_data, pairs of key and value
 _ABOUT_SHAPES = ("Shape", "Size")  # what they give says nothing of a tensor's values
 
 
@@ -34,11 +35,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The nodes of a graph in the order in which they run, what users feed it, and in what precision it computes."""
+    """The nodes of a graph in the order in which they run, what users feed it, and in what precision it computes.
+
+    `beside` are the files that hold weights of it, as the graph names them.
+    """
 
     nodes: tuple[Node, ...] = ()
     inputs: tuple[str, ...] = ()
     precision: Precision = "fp32"
+    beside: tuple[str, ...] = ()
 
 
 def read(model: bytes) -> Outline:
@@ -51,11 +56,12 @@ def read(model: bytes) -> Outline:
         inputs = [_text(value, 1) for number, value in fields if number == _INPUT]
     except (IndexError, StopIteration, TypeError, ValueError):
         return Outline()
-    known = {name for name, _ in constants}
-    half = any(kind == _FLOAT16 for _, kind in constants)
+    known = {name for name, _, _ in constants}
+    half = any(kind == _FLOAT16 for _, kind, _ in constants)
+    beside = tuple(dict.fromkeys(place for _, _, place in constants if place))
     quantized = any(node.operator in ("QuantizeLinear", "DequantizeLinear") for node in nodes)
     precision: Precision = "int8" if quantized else "fp16" if half else "fp32"
-    return Outline(nodes, tuple(name for name in inputs if name not in known), precision)
+    return Outline(nodes, tuple(name for name in inputs if name not in known), precision, beside)
 
 
 def roles(outline: Outline) -> list[tuple[Node, Role]]:
@@ -85,10 +91,13 @@ def _node(data: memoryview) -> Node:
     return Node(texts[3][-1], texts[4][-1], texts[7][-1], tuple(texts[1]), tuple(texts[2]))
 
 
-def _constant(data: memoryview) -> tuple[str, int]:
-    """Return name and type of an initializer."""
-    kinds = [value for number, value in _fields(data) if number == 2]
-    return _text(data, 8), kinds[-1] if kinds else 0
+def _constant(data: memoryview) -> tuple[str, int, str]:
+    """Return name and type of an initializer, and the file that holds its values if this one does not."""
+    fields = list(_fields(data))
+    kinds = [value for number, value in fields if number == 2]
+    entries = [value for number, value in fields if number == _EXTERNAL]
+    place = next((_text(entry, 2) for entry in entries if _text(entry, 1) == "location"), "")
+    return _text(data, 8), kinds[-1] if kinds else 0, place
 
 
 def _text(data: memoryview, wanted: int) -> str:

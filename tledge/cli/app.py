@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from tledge.cli.session import Session, run_app
+from tledge.cli.two_words import TwoWords
 
 app = typer.Typer(
     name="tledge",
+    cls=TwoWords,
     help="From a folder of labelled photos to a verified, quantized model file on an edge box.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -59,6 +61,15 @@ def _tledge(
     ] = False,
 ) -> None:
     pass
+
+
+def _schema(wanted: bool) -> None:
+    if wanted:
+        from tledge import documents
+        from tledge.commands.bench_schema import bench_schema
+
+        typer.echo(documents.dumps(bench_schema()), nl=False)
+        raise typer.Exit
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -367,38 +378,104 @@ def verify(
 @app.command()
 def bench(
     model: Model,
-    scenario: Annotated[list[str] | None, typer.Option(help="single_stream, offline; both by default.")] = None,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help="single_stream, multi_stream, server, offline; the first and the last by default."),
+    ] = None,
     provider: Provider = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads inside onnxruntime; one per core by default.")] = None,
-    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 10.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="About how long to measure [10; for a sweep 2 per setting, 10 to 120].")
+    ] = None,
+    samples_per_query: Annotated[int, typer.Option(help="How many samples a query of multi_stream holds.")] = 8,
+    latency_bound_ms: Annotated[
+        float | None, typer.Option(help="What p99 of server has to keep [5 times the median of one sample].")
+    ] = None,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="Measure as long as MLPerf's rules ask: 10 minutes a scenario.")
+    ] = False,
+    mlperf_logs: Annotated[
+        Path | None, typer.Option(help="A new folder for the logs of MLCommons' LoadGen.", metavar="DIR")
+    ] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", help="Samples to feed: an array for each input, rows are samples.", metavar="FILE.npz"),
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Another model file, or the JSON of an earlier bench.")] = None,
     max_regression: Annotated[str, typer.Option(help="How much slower is too slow, like 5%.")] = "5%",
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare settings instead: threads, batch, precision, provider, preset, as in threads,batch=1:8.",
+            metavar="AXES",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the sweep and its Pareto front.", metavar="FILE.svg")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
+    label: Annotated[str | None, typer.Option(help="What was measured [the commit, where a CI tells it].")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the checks here as JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with diagrams here.")] = None,
+    history: Annotated[Path | None, typer.Option(help="Folder of saved documents whose trend the page shows.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", callback=_schema, is_eager=True, help="Print the JSON document's JSON Schema.")
+    ] = False,
     force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
+    """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told.
+
+    'tledge bench history DIR' draws what many of them saved.
+    """
     with Session(json, verbose) as session:
-        from tledge.cli import render
-        from tledge.commands.bench import SCENARIOS
+        from tledge.cli import render_bench, render_sweep
+        from tledge.commands.bench import BY_DEFAULT
         from tledge.commands.bench import bench as command
 
         result = command(
             model,
-            scenarios=scenario or SCENARIOS,
+            scenarios=scenario or BY_DEFAULT,
             provider=provider,
             threads=threads,
             seconds=seconds,
+            samples_per_query=samples_per_query,
+            latency_bound_ms=latency_bound_ms,
+            mlperf=mlperf,
+            mlperf_logs=mlperf_logs,
+            input_file=input_file,
             against=against,
             max_regression=_share(max_regression),
+            sweep=sweep,
+            plot=plot,
             save=save,
+            label=label,
+            junit=junit,
+            markdown=markdown,
+            html=html,
+            history=history,
             force=force,
             on_progress=session.progress,
         )
-        session.show(result, render.bench)
+        session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
         if result.verdict:
             session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
+
+
+@app.command("bench history")
+def bench_history(
+    folder: Annotated[Path, typer.Argument(help="JSON documents of 'tledge bench', at any depth.", metavar="DIR")],
+    html: Annotated[Path | None, typer.Option(help="Write a page with diagrams here.")] = None,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show the documents of many benches over time, and between which of them figures changed."""
+    with Session(json, verbose) as session:
+        from tledge.cli import render_history
+        from tledge.commands.bench_history import bench_history as command
+
+        session.show(command(folder, html=html, force=force), render_history.history)
 
 
 def _share(text: str) -> float:

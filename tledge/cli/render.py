@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from typing import Any
 
-from tledge.cli.session import printable
+from tledge.cli.tables import elsewhere as _elsewhere
+from tledge.cli.tables import line as _line
+from tledge.cli.tables import quoted as _quoted
+from tledge.cli.tables import size as _size
+from tledge.cli.tables import table as _table
 from tledge.schema import (
     BackbonesResult,
-    BenchResult,
     CacheResult,
     CandidateFigures,
     CompareResult,
@@ -228,49 +230,12 @@ def verify(result: VerifyResult, console: Any) -> None:
     _line(console, f"This machine computes {'what it should' if result.passed else 'something else'}.")
 
 
-def _elsewhere(console: Any, result: VerifyResult | BenchResult) -> None:
-    for node in (result.nodes_elsewhere or ())[:_MOST_LISTED]:
-        why = " (no GPU kernel exists)" if node.expected else ""
-        _line(console, f"Not on {result.provider}: {node.name} ({node.operator}) runs on {node.provider}{why}")
-    if result.nodes_elsewhere and len(result.nodes_elsewhere) > _MOST_LISTED:
-        _line(console, f"and {len(result.nodes_elsewhere) - _MOST_LISTED} more; all of them are in the JSON document.")
-
-
 def _signature(result: VerifyResult) -> str:
     if result.signature == "valid":
         return f"{result.signature_file} (valid)"
     if result.signature == "unchecked":
         return f"{result.signature_file} (not checked: name the public key with --key)"
     return "none"
-
-
-def bench(result: BenchResult, console: Any) -> None:
-    """Show latency, throughput and the verdict."""
-    setting = f"{result.provider}, {result.threads} threads, onnxruntime {result.onnxruntime}, {result.machine['cpu']}"
-    _line(console, f"{result.model} ({result.precision}, {_size(result.bytes)}) on {setting}")
-    rows = []
-    single = result.scenarios.get("single_stream")
-    if single:
-        rows += [
-            (f"single stream {name}", f"{getattr(single, name + '_ms'):.2f} ms")
-            for name in ("p50", "p90", "p99", "min", "max")
-        ]
-        rows.append(("runs", str(single.samples)))
-    offline = result.scenarios.get("offline")
-    if offline:
-        rows.append(("offline", f"{offline.samples_per_second:.1f} pictures/s at batch {offline.batch_size}"))
-    rows.append(("load", f"{result.load_ms:.0f} ms"))
-    _table(console, ("scenario", ""), rows)
-    _elsewhere(console, result)
-    if result.verdict:
-        verdict = result.verdict
-        _line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")
-        _line(console, f"{verdict.pairs} pairs, {verdict.seconds:.1f} s")
-    else:
-        _line(
-            console,
-            f"Next: tledge bench {_quoted(result.model)} --save baseline.json, and later --against baseline.json",
-        )
 
 
 def backbones(result: BackbonesResult, console: Any) -> None:
@@ -339,31 +304,3 @@ def _problems(console: Any, problems: tuple[Problem, ...], title: str) -> None:
         _line(console, f"{title}: {problem.path}: {problem.reason}")
     if len(problems) > _MOST_LISTED:
         _line(console, f"{title}: {len(problems) - _MOST_LISTED} more; all of them are in the JSON document.")
-
-
-def _table(console: Any, titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, show_header=any(titles))
-    for title in titles:
-        table.add_column(Text(printable(title)), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(table)
-
-
-def _line(console: Any, text: str) -> None:
-    console.print(printable(text), markup=False)
-
-
-def _size(count: int) -> str:
-    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
-
-
-def _quoted(path: str) -> str:
-    return shlex.quote(path)

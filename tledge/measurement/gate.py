@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tledge.errors import TledgeError
-from tledge.measurement.scenarios import timed, warm_up
+from tledge.measurement.scenarios import timed
 from tledge.measurement.statistics import FEWEST, median_interval
 from tledge.measurement.subject import Subject
+from tledge.measurement.warming import warm_up
 from tledge.schema import SingleStream, Verdict
 
 _FIRST_LOOK = 100

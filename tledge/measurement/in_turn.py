@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tledge.measurement.inputs import Feed
-from tledge.measurement.scenarios import timed, warm_up
+from tledge.measurement.scenarios import timed
 from tledge.measurement.subject import Subject
+from tledge.measurement.warming import warm_up
 
 _ROUNDS = 6
 

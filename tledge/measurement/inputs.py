@@ -1,23 +1,26 @@
-"""Something to feed a graph: random values of the types and shapes that its inputs have.
+"""Something to feed a graph: samples of the user's own, or values made up for the types and shapes of its inputs.
 
-What the numbers are does not change what a network costs, as long as they are in range.
+What the numbers are does not change what most networks cost, as long as they are in range.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tledge.errors import ModelError
+from tledge.measurement.given import Given, fit
+from tledge.measurement.sizes import Shape, Sizes
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Feed = dict[str, np.ndarray]
-# Free dimensions behind the first: the full frame of a camera where they are a picture's, else this.
-_FRAME, _FREE = (1080, 1920), 128
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -31,7 +34,9 @@ _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
+    "tensor(string)": np.str_,
 }
+_MASK, _POSITION, _KIND = (re.compile(word, re.IGNORECASE) for word in ("mask", "position", "token_type|segment"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,67 +45,121 @@ class Tensor:
 
     name: str
     dtype: np.dtype
-    shape: tuple[int | None, ...]
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """What the inputs of a graph take. `batch` is the number of samples it is fixed to, None for any.
 
-    `free` are the dimensions for which a size was assumed, such as `input_ids[1] = 128`.
+    `given` holds the user's own samples, where there are some, `source` the file they are from. `assumed` says in
+    words what was taken for granted about the rest.
     """
 
     tensors: tuple[Tensor, ...]
     batch: int | None
-    free: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    given: Mapping[str, Given] = field(default_factory=dict)
+    source: str | None = None
 
-    def feed(self, batch: int, seed: int = 0) -> Feed:
-        """Return random arrays for `batch` samples: pixels 0 to 255, other whole numbers 0 or 1, the rest 0 to 1."""
-        rng = np.random.default_rng(seed)
-        return {each.name: _values(each, batch, rng) for each in self.tensors}
+    def feed(self, batch: int, number: int = 0) -> Feed:
+        """Return the arrays of the `number`-th batch of `batch` samples; those that were given come round again."""
+        rng = np.random.default_rng(number)
+        return {
+            each.name: self.given[each.name].rows(batch, number)
+            if each.name in self.given
+            else _values(each, batch, rng)
+            for each in self.tensors
+        }
+
+    def different(self, batch: int) -> int:
+        """Return how many batches there are before they come round again: one where the values are made up."""
+        return max((math.ceil(each.count / batch) for each in self.given.values()), default=1)
 
 
-def samples(session: onnxruntime.InferenceSession, name: str) -> Samples:
-    """Return what the graph in `session`, called `name` in errors, takes.
+def samples(
+    session: onnxruntime.InferenceSession,
+    name: str,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    source: str | None = None,
+) -> Samples:
+    """Return what the graph in `session`, called `name` in errors, takes; `arrays` from the file `source` go first.
 
-    The first dimension is the batch where it is open, or the same number for all inputs. A graph of ours that takes
-    pictures of any size gets one at a time. Raises ModelError for inputs that are no tensors of numbers.
+    The batch is the dimension that says so, else the first one that is free or the same number for all inputs. A graph
+    that takes a camera's pictures of any size gets one at a time. Raises ModelError for inputs that nothing can be made
+    up for, DataError for `arrays` that do not fit.
     """
-    given = session.get_inputs()
-    free: list[str] = []
-    tensors = tuple(_tensor(each, free, name) for each in given)
-    firsts = {each.shape[0] if each.shape else None for each in given}
-    fixed = firsts.pop() if len(firsts) == 1 else None
-    batch = fixed if isinstance(fixed, int) else None
-    if batch is None and (free or not any(None in each.shape for each in tensors)):
-        batch = 1  # of samples of any size, one is what a box sees at a time
-    return Samples(tensors, batch, tuple(free))
+    inputs, arrays = session.get_inputs(), dict(arrays or {})
+    sizes = Sizes(inputs, _known(inputs, arrays))
+    shapes = {each.name: sizes.shape(each) for each in inputs}
+    batch = None if any(None in shape for shape in shapes.values()) else 1
+    if batch is None and sizes.camera:
+        batch = 1
+    elif batch == 1 and (first := _common_first(list(shapes.values()))):
+        batch = first
+        if batch > 1:
+            sizes.assumed.append(f"the first dimension, {batch}, is the number of samples")
+        shapes = {name: (None, *shape[1:]) if shape[:1] == (first,) else shape for name, shape in shapes.items()}
+    given = fit({each.name: each for each in inputs}, shapes, arrays, _TYPES, str(source))
+    tensors = tuple(_tensor(each, shapes[each.name], name, each.name in given) for each in inputs)
+    made_up = [told for each in tensors if each.name not in given and (told := _told(each))]
+    return Samples(tensors, batch, (*sizes.assumed, *made_up), given, source)
 
 
-def _tensor(given: Any, free: list[str], name: str) -> Tensor:
-    if given.type not in _TYPES:
-        raise ModelError(
-            f"{name} cannot be fed: its input '{given.name}' is a {given.type}.", "Give values with '--input FILE.npz'."
-        )
-    first, *rest = given.shape or (1,)
-    sizes = [_size(given, place, size, free) for place, size in enumerate(rest, 1)]
-    shape = (first if isinstance(first, int) else None, *sizes) if given.shape else ()
-    return Tensor(given.name, np.dtype(_TYPES[given.type]), shape)
-
-
-def _size(given: Any, place: int, size: int | str | None, free: list[str]) -> int:
-    if isinstance(size, int):
-        return size
-    picture = len(given.shape) == 4 and (place in (1, 2) if given.shape[3] in (1, 3, 4) else place in (2, 3))
-    found = _FRAME[place - (1 if given.shape[3] in (1, 3, 4) else 2)] if picture else _FREE
-    free.append(f"{given.name}[{place}] = {found}")
+def _known(inputs: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return the sizes of free dimensions that the user's arrays settle."""
+    found: dict[str, int] = {}
+    for each in inputs:
+        shape = arrays[each.name].shape if each.name in arrays else ()
+        if len(shape) == len(each.shape) + 1:  # samples along a dimension that the graph does not have
+            shape = shape[1:]
+        if len(shape) == len(each.shape):
+            places = enumerate(zip(each.shape, shape, strict=True))
+            found |= {dim or f"{each.name}[{at}]": size for at, (dim, size) in places if not isinstance(dim, int)}
     return found
 
 
+def _common_first(shapes: list[Shape]) -> int | None:
+    """Return the first dimension of all tensors that have at least two, if it is the same."""
+    firsts = {shape[0] for shape in shapes if len(shape) > 1}
+    return firsts.pop() if len(firsts) == 1 else None
+
+
+def _tensor(given: Any, shape: Shape, name: str, has_values: bool) -> Tensor:
+    known = given.type in _TYPES
+    if not known or (given.type == "tensor(string)" and not has_values):
+        what = "texts" if known else f"a {given.type}"
+        hint = "Give some with '--input FILE.npz'." if known else "Only tensors of numbers and texts can be fed."
+        raise ModelError(f"{name} cannot be fed with made-up values: its input '{given.name}' takes {what}.", hint)
+    return Tensor(given.name, np.dtype(_TYPES[given.type]), shape)
+
+
+def _told(tensor: Tensor) -> str:
+    """Return what is assumed about the values of `tensor`, if more than that any number in range will do."""
+    if _MASK.search(tensor.name):
+        return f"{tensor.name}: all 1"
+    if tensor.dtype.kind not in "iub" or (tensor.dtype.itemsize == 1 and tensor.shape and tensor.dtype.kind != "b"):
+        return "" if tensor.shape else f"{tensor.name}: 1"
+    if not tensor.shape:
+        return f"{tensor.name}: {'false' if tensor.dtype.kind == 'b' else 1}"
+    if _POSITION.search(tensor.name):
+        return f"{tensor.name}: 0, 1, 2, …"
+    return f"{tensor.name}: all 0" if _KIND.search(tensor.name) else f"{tensor.name}: 0 or 1"
+
+
 def _values(tensor: Tensor, batch: int, rng: np.random.Generator) -> np.ndarray:
-    shape = tuple(batch if size is None else size for size in tensor.shape)
-    if tensor.dtype == np.uint8:
-        return rng.integers(0, 256, shape, np.uint8)
-    if tensor.dtype.kind in "iub":
-        return rng.integers(0, 2, shape).astype(tensor.dtype)
-    return rng.random(shape, np.float32).astype(tensor.dtype)
+    """Make up values: 1 in masks and for single numbers, all there are for bytes, 0 or 1 for what may be an index."""
+    shape, dtype = tuple(batch if size is None else size for size in tensor.shape), tensor.dtype
+    if _MASK.search(tensor.name) or (not shape and dtype.kind != "b"):
+        return np.ones(shape, dtype)
+    if not shape:
+        return np.zeros(shape, dtype)
+    if dtype.kind == "f":
+        return rng.random(shape, np.float32).astype(dtype)
+    if dtype.kind in "iu" and dtype.itemsize == 1:
+        return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    if _POSITION.search(tensor.name):
+        return np.broadcast_to(np.arange(shape[-1]), shape).astype(dtype)
+    if _KIND.search(tensor.name):
+        return np.zeros(shape, dtype)
+    return rng.integers(0, 2, shape).astype(dtype)

@@ -38,12 +38,15 @@ def write(data: ReportData, path: str | Path) -> None:
         ) from error
 
 
-def environment() -> jinja2.Environment:
-    """Return where the templates are, with the filters they use. Raises MissingExtra when jinja2 is not installed."""
+def environment(extra: str = "train") -> jinja2.Environment:
+    """Return where the templates are, with the filters they use.
+
+    Raises MissingExtra, which names `extra`, when jinja2 is not installed.
+    """
     try:
         import jinja2
     except ImportError as error:
-        raise MissingExtra("jinja2", "train") from error
+        raise MissingExtra("jinja2", extra) from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tledge.report"),
         autoescape=True,

@@ -30,7 +30,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def number(value: float) -> str:
     """Return a figure with three significant digits."""
-    return f"{value:#.3g}" if math.isfinite(value) else "–"
+    return f"{value:#.3g}".rstrip(".") if math.isfinite(value) else "–"
 
 
 def count(value: int) -> str:

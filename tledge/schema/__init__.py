@@ -5,7 +5,19 @@
 as a frozen dataclass without behaviour, and the documents that the commands return.
 """
 
-from tledge.schema.benches import BenchResult, Offline, SingleStream, Verdict
+from tledge.schema.benches import (
+    BenchResult,
+    Histogram,
+    MultiStream,
+    Offline,
+    Rate,
+    Server,
+    SingleStream,
+    Validity,
+    Verdict,
+    WarmUp,
+    Window,
+)
 from tledge.schema.documents import (
     BackbonesResult,
     CacheCounts,
@@ -53,6 +65,7 @@ from tledge.schema.heads import (
     Metrics,
     Optimizer,
 )
+from tledge.schema.histories import ChangePoint, HistoryGroup, HistoryPoint, HistoryResult
 from tledge.schema.model import (
     GoldenSample,
     Manifest,
@@ -80,6 +93,7 @@ from tledge.schema.samples import (
     Sample,
     Split,
 )
+from tledge.schema.sweeps import Sweep, SweepChoice, SweepRow
 
 __all__ = [
     "AccuracyChange",
@@ -94,6 +108,7 @@ __all__ = [
     "CacheSpace",
     "CalibrationError",
     "CandidateFigures",
+    "ChangePoint",
     "ChannelOrder",
     "ClassChange",
     "ClassMetrics",
@@ -117,6 +132,10 @@ __all__ = [
     "Head",
     "HeadChoice",
     "HeadOptions",
+    "Histogram",
+    "HistoryGroup",
+    "HistoryPoint",
+    "HistoryResult",
     "InputParity",
     "InputSpec",
     "Interpolation",
@@ -124,6 +143,7 @@ __all__ = [
     "Manifest",
     "Metrics",
     "Mistake",
+    "MultiStream",
     "NodeElsewhere",
     "Offline",
     "Optimizer",
@@ -138,17 +158,25 @@ __all__ = [
     "Problem",
     "Quantization",
     "QuantizeOptions",
+    "Rate",
     "ReliabilityBin",
     "ReportData",
     "Sample",
     "SampleCounts",
+    "Server",
     "SignResult",
     "SingleStream",
     "Split",
+    "Sweep",
+    "SweepChoice",
+    "SweepRow",
     "Target",
     "TrainOptions",
     "TrainResult",
+    "Validity",
     "VectorSpec",
     "Verdict",
     "VerifyResult",
+    "WarmUp",
+    "Window",
 ]

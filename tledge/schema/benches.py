@@ -7,11 +7,50 @@ from typing import Any, Literal
 
 from tledge.schema.documents import NodeElsewhere
 from tledge.schema.networks import Precision
+from tledge.schema.sweeps import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What MLCommons' LoadGen says of a run: `valid` or not and why, by its version `loadgen`.
+
+    `mlperf` tells whether it judged by MLPerf's durations and numbers of queries, or by the shorter time asked for.
+    Where LoadGen did not drive the run, `valid` and `loadgen` are None and `reason` says what did.
+    """
+
+    valid: bool | None
+    reason: str
+    loadgen: str | None = None
+    mlperf: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many latencies lie from each edge to the next, in ms; `edges_ms` has one more entry than `counts`.
+
+    All latencies are in it: the outer edges are the smallest and the largest. A bin holds its lower edge, the last one
+    both. Edges grow by one factor, as latencies have long tails.
+    """
+
+    edges_ms: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Latencies of the runs that began in one of equal parts of the measurement, `start_s` after its begin."""
+
+    start_s: float
+    p50_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class SingleStream:
-    """Latency of one sample after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %."""
+    """Latency of one sample after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %.
+
+    `p999_ms` is None for fewer than 10,000 samples: less than ten would lie beyond it.
+    """
 
     samples: int
     p50_ms: float
@@ -22,15 +61,92 @@ class SingleStream:
     mean_ms: float
     p50_low_ms: float
     p50_high_ms: float
+    p999_ms: float | None = None
+    validity: Validity | None = None
+    histogram: Histogram | None = None
+    timeline: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MultiStream:
+    """Latency of a query of `samples_per_query` samples, one query after the other, in ms.
+
+    `batch_size` samples go through the graph at a time. The other fields are those of SingleStream, for queries.
+    """
+
+    samples_per_query: int
+    batch_size: int
+    queries: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    min_ms: float
+    max_ms: float
+    mean_ms: float
+    p50_low_ms: float
+    p50_high_ms: float
+    p999_ms: float | None = None
+    validity: Validity | None = None
+    histogram: Histogram | None = None
+    timeline: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate of arrivals that was tried: what was completed per second, the latency at p99, and whether it held."""
+
+    queries_per_second: float
+    completed_per_second: float
+    p99_ms: float
+    queries: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The highest tried rate of Poisson arrivals at which the latency at p99 stays within `latency_bound_ms`.
+
+    Latencies count from the moment at which a sample was due, so that waiting for the one before it is part of them.
+    `bound_given` is False where the bound is a multiple of the median latency of one sample. No rate held where
+    `queries_per_second` is None; the other figures are then those of the lowest rate that was tried.
+    """
+
+    queries_per_second: float | None
+    completed_per_second: float
+    latency_bound_ms: float
+    bound_given: bool
+    queries: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+    p999_ms: float | None
+    tried: tuple[Rate, ...]
+    validity: Validity
 
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """Throughput at the best batch size, and at each that was tried."""
+    """Throughput at the best batch size, measured once more after all in `by_batch_size` were tried.
+
+    `left_out` says why larger batches were not tried, where they were not.
+    """
 
     samples_per_second: float
     batch_size: int
     by_batch_size: dict[str, float]
+    samples: int = 0
+    left_out: str = ""
+    validity: Validity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """What ran before anything was measured; `settled` tells whether latency had become steady by then."""
+
+    runs: int
+    seconds: float
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +169,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """The document of `tledge bench`. `scenarios` holds single_stream and offline, those that were asked for.
+    """The document of `tledge bench`. `scenarios` holds single_stream, multi_stream, server, offline, as asked for.
 
-    `nodes_elsewhere` as in VerifyResult.
+    With `sweep` there are none: it compares settings.
+    `label` is the commit that was measured, or whatever else the user calls this state of the model.
+    `nodes_elsewhere` as in VerifyResult. `input` is the file whose samples were fed, None for made-up values; `assumed`
+    is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
     """
 
-    schema_version: int
+    schema_version: Literal[1]
     tledge_version: str
     created: str
     model: str
@@ -71,6 +190,11 @@ class BenchResult:
     machine: dict[str, Any]
     load_ms: float
     warmup_runs: int
-    scenarios: dict[str, SingleStream | Offline]
+    scenarios: dict[str, SingleStream | MultiStream | Server | Offline]
     verdict: Verdict | None
+    label: str | None = None
     nodes_elsewhere: tuple[NodeElsewhere, ...] | None = ()
+    warm_up: WarmUp | None = None
+    input: str | None = None
+    assumed: tuple[str, ...] = ()
+    sweep: Sweep | None = None
