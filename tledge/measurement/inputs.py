@@ -15,7 +15,7 @@ import numpy as np
 
 from tledge.errors import ModelError
 from tledge.measurement.given import Given, fit
-from tledge.measurement.sizes import Shape, Sizes
+from tledge.measurement.sizes import Shape, Sizes, lone_picture
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -120,9 +120,9 @@ def _known(inputs: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def _common_first(shapes: list[Shape]) -> int | None:
-    """Return the first dimension of all tensors that have at least two, if it is the same."""
+    """Return the first dimension of all tensors that have at least two, if it is the same and counts samples."""
     firsts = {shape[0] for shape in shapes if len(shape) > 1}
-    return firsts.pop() if len(firsts) == 1 else None
+    return firsts.pop() if len(firsts) == 1 and not any(map(lone_picture, shapes)) else None
 
 
 def _tensor(given: Any, shape: Shape, name: str, has_values: bool) -> Tensor:

@@ -84,6 +84,11 @@ class Sizes:
         return _COLOURS if channel else _OTHER
 
 
+def lone_picture(shape: Shape) -> bool:
+    """Return whether `shape` is that of one picture, so that its first dimension is a height or holds colours."""
+    return len(shape) == 3 and (shape[2] in _CHANNELS or shape[0] in _CHANNELS[1:])
+
+
 def _says_what_it_is(name: str) -> bool:
     return bool(_PAST.search(name) or _LONG.search(name) or any(word.fullmatch(name) for word in (*_SIDES, _COLOUR)))
 
