@@ -411,6 +411,10 @@ def bench(
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the sweep and its Pareto front.", metavar="FILE.svg")] = None,
+    p99: Annotated[bool, typer.Option("--p99", help="Judge the 99th percentile too.")] = False,
+    allow_other_machine: Annotated[
+        bool, typer.Option("--allow-other-machine", help="Compare with a baseline that another machine wrote.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
     label: Annotated[str | None, typer.Option(help="What was measured [the commit, where a CI tells it].")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks here as JUnit XML.")] = None,
@@ -448,6 +452,8 @@ def bench(
             max_regression=_share(max_regression),
             sweep=sweep,
             plot=plot,
+            p99=p99,
+            allow_other_machine=allow_other_machine,
             save=save,
             label=label,
             junit=junit,

@@ -17,13 +17,16 @@ def bench(result: BenchResult, console: Any) -> None:
     line(console, f"{result.model} ({result.precision}, {size(result.bytes)}) on {setting}")
     rows = [row for name, found in result.scenarios.items() for row in _ROWS[name](found)]
     rows.append(("load", f"{result.load_ms:.0f} ms"))
+    if result.reference:
+        rows.append(("against the fixed workload", f"{result.reference.ratio:.3f} ×"))
     table(console, ("scenario", ""), rows)
     _remarks(result, console)
     elsewhere(console, result)
     if result.verdict:
         verdict = result.verdict
         line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")
-        line(console, f"{verdict.pairs} pairs, {verdict.seconds:.1f} s")
+        if verdict.pairs:
+            line(console, f"{verdict.pairs} pairs, {verdict.openings} openings, {verdict.seconds:.1f} s")
     else:
         line(
             console,

@@ -1,10 +1,11 @@
 """Model → Measurement: latency, throughput, and whether it got worse."""
 
 from tledge.measurement.change_points import change_points
-from tledge.measurement.gate import against_baseline, against_model
+from tledge.measurement.gate import against_baseline, against_model, against_reference
 from tledge.measurement.held_sessions import Setting
 from tledge.measurement.in_turn import median_latencies_ms
 from tledge.measurement.loadgen import LoadGen
+from tledge.measurement.pairs import Opener
 from tledge.measurement.pareto import front
 from tledge.measurement.scenarios import SAMPLES_PER_QUERY, multi_stream, offline, single_stream
 from tledge.measurement.server import server
@@ -17,10 +18,12 @@ __all__ = [
     "SAMPLES_PER_QUERY",
     "LoadGen",
     "Measured",
+    "Opener",
     "Setting",
     "Subject",
     "against_baseline",
     "against_model",
+    "against_reference",
     "change_points",
     "front",
     "is_ours",

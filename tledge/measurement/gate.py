@@ -1,117 +1,175 @@
-"""Has the model become slower? Two models are judged in interleaved pairs, a stored baseline only on its own machine.
+"""Has the model become slower? Judged by the interval of a ratio, and not judged where that cannot tell.
 
-Each pair gives one ratio of two latencies measured in the same breath: noise that lasts longer than a pair hits both
-alike, and cancels. The median of the ratios is judged by its 99 % interval.
+Two model files run in interleaved pairs. Against a file of stored figures the model runs in pairs with a small fixed
+workload, and what is compared is the ratio to it, then and now: a runner that is busier or slower today is so for both.
+
+The measurement is looked at whenever the number of pairs has doubled, and ends when the answer is clear. Many looks
+would find by chance what is not there, so each is held to a twelfth of the error that all may make together.
 """
 
 from __future__ import annotations
 
-import random
+import math
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from tledge.errors import TledgeError
-from tledge.measurement.scenarios import timed
-from tledge.measurement.statistics import FEWEST, median_interval
-from tledge.measurement.subject import Subject
-from tledge.measurement.warming import warm_up
-from tledge.schema import SingleStream, Verdict
+from tledge.measurement import intervals
+from tledge.measurement.intervals import Interval
+from tledge.measurement.pairs import Opener, Pairs, pairs
+from tledge.schema import Quantile, Reference, Verdict
 
-_FIRST_LOOK = 100
-_SAME_MACHINE = ("cpu", "instruction_sets", "cores", "memory_bytes")
-_MEDIAN = ("p50_ms", "p50_low_ms", "p50_high_ms")
+ERROR = 0.01  # how often a verdict may be wrong
+_LOOKS = 12  # doubled as often from the first look, the pairs of any model fill an hour
+_FIRST_LOOK = 25
+_ENOUGH = 200
+_FEWEST_FOR_P99 = 500  # pairs: of fewer, five at most would lie beyond it
+# By what share the ratio to the fixed workload may change when only the machine's load did. From a quiet machine to one
+# whose second core was busy now and then, 1.3 % was seen; where the workload itself ran at another pace, more, a fifth
+# of that change. What that will do to another model is not known, so half of it is allowed for.
+_WEATHER, _PACE_SHARE = 0.02, 0.5
+_OTHER_PACE = 0.1
+P99 = 0.99
+Outcome = Literal["pass", "regression", "inconclusive"]
 
 
-def against_model(new: Subject, old: Subject, max_regression: float, seconds: float) -> Verdict:
-    """Run both in pairs, in random order within each, until the interval of the ratio clears 1 + `max_regression`.
+def against_model(
+    new: Opener, old: Opener, name: str, max_regression: float, seconds: float, *, p99: bool = False
+) -> Verdict:
+    """Judge `new` against `old`, whose file is called `name`: slower by more than the share `max_regression`?
 
-    `seconds` bounds the work, but for the pair under way; no answer by then is inconclusive. The interval is looked at
-    after 100 pairs and each time their number has doubled: many looks would find by chance what is not there.
+    Ends when that is clear, after `seconds` at most but for the pair under way; not clear by then is inconclusive. With
+    `p99` the 99th percentile is judged too, and the verdict is the worse of both.
     """
-    warm_up(new)
-    warm_up(old)
-    start, look, ratios = time.perf_counter(), _FIRST_LOOK, []
-    for ratio in _pairs(new, old):
-        ratios.append(ratio)
-        spent = time.perf_counter() - start
-        if spent < seconds and len(ratios) < look:
-            continue
-        verdict = judge(np.array(ratios), str(old.path), max_regression, spent)
-        if spent >= seconds or verdict.outcome != "inconclusive":
+    start = time.perf_counter()
+    for found in _looks(pairs(new, old), start + seconds):
+        verdict = judge(*found.arrays(), found.openings, name, max_regression, time.perf_counter() - start, p99=p99)
+        if verdict.outcome != "inconclusive":
             break
-        look *= 2
     return verdict
 
 
-def judge(ratios: np.ndarray, against: str, max_regression: float, seconds: float = 0.0) -> Verdict:
-    """Judge `ratios` float [pairs], the new latency over the old one of each pair, that took `seconds` to measure."""
-    ratio, (low, high) = float(np.median(ratios)), median_interval(ratios)
-    if len(ratios) < FEWEST:
+def judge(
+    new_s: np.ndarray,
+    old_s: np.ndarray,
+    openings: int,
+    against: str,
+    max_regression: float,
+    seconds: float = 0.0,
+    *,
+    p99: bool = False,
+) -> Verdict:
+    """Judge the latencies float [pairs] of both models of each pair, in any unit, measured in `seconds`."""
+    count, error = len(new_s), ERROR / _LOOKS
+    found = intervals.of_medians(new_s, old_s, openings, error)
+    outcomes, reasons = [_outcome(found, max_regression)], [_reason(found, max_regression, "latency")]
+    tail = None
+    if p99:
+        tail = intervals.of_quantiles(new_s, old_s, P99, openings, ERROR)
+        outcomes.append(_outcome(tail, max_regression) if count >= _FEWEST_FOR_P99 else "inconclusive")
+        reasons.append(_reason(tail, max_regression, "99th percentile"))
+    outcome = _worst(outcomes)
+    reason = reasons[outcomes.index(outcome)]
+    if count < intervals.FEWEST:
         outcome = "inconclusive"
-        reason = f"{len(ratios)} pairs of runs are too few to judge by, {FEWEST} are needed: measure longer."
-    else:
-        outcome = _outcome(low, high, max_regression)
-        reason = _reason(outcome, ratio, low, high, max_regression)
-    return Verdict(outcome, against, ratio, low, high, max_regression, len(ratios), seconds, reason)
+        reason = f"{count} pairs of runs are too few to judge by, {intervals.FEWEST} are needed: measure longer."
+    return Verdict(
+        outcome=outcome,
+        against=against,
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        max_regression=max_regression,
+        pairs=count,
+        seconds=seconds,
+        reason=reason,
+        openings=openings,
+        p99=Quantile(*tail) if tail else None,
+    )
+
+
+def against_reference(model: Opener, workload: Opener, digest: str, seconds: float) -> Reference:
+    """Run `model` and the fixed `workload` in pairs for `seconds`; return the ratio of their medians.
+
+    Two hundred pairs are waited for, but no longer than three times `seconds`, and eleven in any case.
+    """
+    start = time.perf_counter()
+    for found in pairs(model, workload):
+        spent = time.perf_counter() - start
+        if (len(found) >= _ENOUGH and spent >= seconds) or (len(found) >= intervals.FEWEST and spent >= 3 * seconds):
+            break
+    return _reference(found, digest, ERROR / 2, time.perf_counter() - start)
 
 
 def against_baseline(
-    now: SingleStream,
-    machine: dict[str, Any],
-    setting: dict[str, Any],
-    baseline: dict[str, Any],
-    name: str,
-    max_regression: float,
-) -> Verdict:
-    """Compare with the `baseline` document of an earlier bench on this machine and in this `setting`.
+    model: Opener, workload: Opener, then: Reference, name: str, max_regression: float, seconds: float
+) -> tuple[Verdict, Reference]:
+    """Judge `model` against the figures `then` of a baseline called `name`, by its ratio to the same `workload`.
 
-    Anything else is inconclusive. Raises TledgeError when the document holds no figures of single_stream.
+    Ends as `against_model` does; returns that ratio too. The interval of the verdict allows for what another load of
+    the machine does to it.
     """
-    differs = [key for key in _SAME_MACHINE if machine.get(key) != baseline["machine"].get(key)]
-    differs += [key for key, value in setting.items() if baseline[key] != value]
-    if differs:
-        reason = f"The baseline was measured under another {', '.join(differs)}: its times do not compare."
-        return Verdict("inconclusive", name, None, None, None, max_regression, 0, 0.0, reason)
-    p50, p50_low, p50_high = _baseline_median(baseline, name)
-    ratio, low, high = now.p50_ms / p50, now.p50_low_ms / p50_high, now.p50_high_ms / p50_low
-    outcome = _outcome(low, high, max_regression)
-    reason = _reason(outcome, ratio, low, high, max_regression)
-    return Verdict(outcome, name, ratio, low, high, max_regression, now.samples, 0.0, reason)
+    start, stored = time.perf_counter(), Interval(then.ratio, then.low, then.high)
+    for found in _looks(pairs(model, workload), start + seconds):
+        spent = time.perf_counter() - start
+        now = _reference(found, then.workload, ERROR / _LOOKS, spent)
+        pace = now.p50_ms / then.p50_ms
+        weather = _WEATHER + _PACE_SHARE * abs(math.log(pace))
+        ratio = intervals.between(Interval(now.ratio, now.low, now.high), stored, weather)
+        verdict = _of_baseline(ratio, pace, found, name, max_regression, spent)
+        if verdict.outcome != "inconclusive":
+            break
+    return verdict, now
 
 
-def _pairs(new: Subject, old: Subject) -> Iterator[float]:
-    """Yield new latency over old of one pair of runs after the other, without end."""
-    each, order = [(subject, subject.feed(subject.batch_sizes[0])) for subject in (new, old)], random.Random(0)
-    while True:
-        times = [0.0, 0.0]
-        for which in order.sample((0, 1), 2):
-            subject, feed = each[which]
-            times[which] = timed(lambda s=subject, f=feed: s.run(f))
-        yield times[0] / times[1]
+def _of_baseline(
+    ratio: Interval, pace: float, found: Pairs, name: str, max_regression: float, seconds: float
+) -> Verdict:
+    outcome, reason = _outcome(ratio, max_regression), _reason(ratio, max_regression, "latency")
+    if abs(math.log(pace)) > _OTHER_PACE:
+        reason += f" The fixed workload took {pace:.2f} × as long as with the baseline: the machine is not as it was."
+    if len(found) < intervals.FEWEST:
+        outcome = "inconclusive"
+        reason = f"{len(found)} pairs of runs are too few to judge by, {intervals.FEWEST} are needed: measure longer."
+    return Verdict(outcome, name, *ratio, max_regression, len(found), seconds, reason, found.openings)
 
 
-def _baseline_median(baseline: dict[str, Any], name: str) -> tuple[float, ...]:
-    figures = baseline["scenarios"]["single_stream"]
-    found = tuple(figures.get(key) for key in _MEDIAN)
-    if any(not isinstance(value, int | float) or value <= 0 for value in found):
-        raise TledgeError(f"{name} holds no latencies to compare with.", "Save it again with 'tledge bench --save'.")
-    return found
+def _looks(growing: Iterator[Pairs], end: float) -> Iterator[Pairs]:
+    """Yield the pairs each time their number has doubled, and once more when the time is up."""
+    look = _FIRST_LOOK
+    for found in growing:
+        if time.perf_counter() >= end:
+            yield found
+            return
+        if len(found) >= look:
+            yield found
+            look *= 2
 
 
-def _outcome(low: float, high: float, max_regression: float) -> Literal["pass", "regression", "inconclusive"]:
-    if high <= 1 + max_regression:
+def _reference(found: Pairs, digest: str, error: float, seconds: float) -> Reference:
+    new, old = found.arrays()
+    ratio = intervals.of_medians(new, old, found.openings, error)
+    return Reference(digest, *ratio, 1000 * float(np.median(old)), len(found), found.openings, seconds)
+
+
+def _outcome(found: Interval, max_regression: float) -> Outcome:
+    if found.high <= 1 + max_regression:
         return "pass"
-    return "regression" if low > 1 + max_regression else "inconclusive"
+    return "regression" if found.low > 1 + max_regression else "inconclusive"
 
 
-def _reason(outcome: str, ratio: float, low: float, high: float, max_regression: float) -> str:
-    found = f"{ratio:.3f} × the old latency (99 % interval {low:.3f} to {high:.3f})"
+def _worst(outcomes: list[Outcome]) -> Outcome:
+    order: tuple[Outcome, ...] = ("regression", "inconclusive", "pass")
+    return next(each for each in order if each in outcomes)
+
+
+def _reason(found: Interval, max_regression: float, what: str) -> str:
+    said = f"{found.ratio:.3f} × the old {what} (99 % interval {found.low:.3f} to {found.high:.3f})"
     limit = f"the limit of {1 + max_regression:.3f}"
     return {
-        "pass": f"{found}, within {limit}.",
-        "regression": f"{found}, above {limit}.",
-        "inconclusive": f"{found} lies on both sides of {limit}: measure longer or on a quieter machine.",
-    }[outcome]
+        "pass": f"{said}, within {limit}.",
+        "regression": f"{said}, above {limit}.",
+        "inconclusive": f"{said} lies on both sides of {limit}: measure longer or on a quieter machine.",
+    }[_outcome(found, max_regression)]

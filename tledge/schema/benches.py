@@ -150,10 +150,38 @@ class WarmUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantile:
+    """A ratio of the 99th percentiles of two latencies, new over old, and its interval at 99 %."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Median latency as a multiple of that of the fixed workload with the digest `workload`, run in pairs with it.
+
+    `low` to `high` is the interval of `ratio` at 99 %, or wider; `p50_ms` is the workload's own median. The pairs ran
+    in so many `openings` of both.
+    """
+
+    workload: str
+    ratio: float
+    low: float
+    high: float
+    p50_ms: float
+    pairs: int
+    openings: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Is the model slower than `against`? `ratio` is new over old latency, `low` to `high` its interval at 99 %.
 
-    `outcome` is pass, regression (slower by more than `max_regression`) or inconclusive; `reason` says why.
+    `outcome` is pass, regression (slower by more than `max_regression`) or inconclusive; `reason` says why. `pairs` ran
+    in so many `openings` of both models; `p99` is there when the 99th percentile was judged too.
     """
 
     outcome: Literal["pass", "regression", "inconclusive"]
@@ -165,6 +193,8 @@ class Verdict:
     pairs: int
     seconds: float
     reason: str
+    openings: int = 0
+    p99: Quantile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +205,7 @@ class BenchResult:
     `label` is the commit that was measured, or whatever else the user calls this state of the model.
     `nodes_elsewhere` as in VerifyResult. `input` is the file whose samples were fed, None for made-up values; `assumed`
     is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
+    `reference` is what a later bench compares with.
     """
 
     schema_version: Literal[1]
@@ -198,3 +229,4 @@ class BenchResult:
     input: str | None = None
     assumed: tuple[str, ...] = ()
     sweep: Sweep | None = None
+    reference: Reference | None = None
