@@ -314,17 +314,7 @@ def test_baselines_that_are_none(int8_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "base.json"
     tledge.bench(int8_model, seconds=0.1, scenarios=["single_stream"], save=path)
     good = json.loads(path.read_text())
-    single = good["scenarios"]["single_stream"]
-    for wrong in (
-        [],
-        {"a": 1},
-        {**good, "scenarios": []},
-        {**good, "scenarios": {}},
-        {**good, "machine": "this one"},
-        {**good, "scenarios": {"single_stream": 3}},
-        {**good, "scenarios": {"single_stream": {**single, "p50_ms": "3"}}},
-        {**good, "scenarios": {"single_stream": {**single, "p50_low_ms": 0}}},
-    ):
+    for wrong in ([], {"a": 1}, {**good, "reference": 3}, {**good, "machine": "this one"}):
         path.write_text(json.dumps(wrong))
         refused(lambda: tledge.bench(int8_model, seconds=0.1, against=path), "base.json")
     path.write_text("{")

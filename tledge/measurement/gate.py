@@ -43,9 +43,8 @@ def against_model(
     Ends when that is clear, after `seconds` at most but for the pair under way; not clear by then is inconclusive. With
     `p99` the 99th percentile is judged too, and the verdict is the worse of both.
     """
-    start = time.perf_counter()
-    for found in _looks(pairs(new, old), start + seconds):
-        verdict = judge(*found.arrays(), found.openings, name, max_regression, time.perf_counter() - start, p99=p99)
+    for found, spent in _looks(pairs(new, old), seconds):
+        verdict = judge(*found.arrays(), found.openings, name, max_regression, spent, p99=p99)
         if verdict.outcome != "inconclusive":
             break
     return verdict
@@ -100,7 +99,7 @@ def against_reference(model: Opener, workload: Opener, digest: str, seconds: flo
         spent = time.perf_counter() - start
         if (len(found) >= _ENOUGH and spent >= seconds) or (len(found) >= intervals.FEWEST and spent >= 3 * seconds):
             break
-    return _reference(found, digest, ERROR / 2, time.perf_counter() - start)
+    return _reference(found, digest, ERROR / 2, spent)
 
 
 def against_baseline(
@@ -111,9 +110,8 @@ def against_baseline(
     Ends as `against_model` does; returns that ratio too. The interval of the verdict allows for what another load of
     the machine does to it.
     """
-    start, stored = time.perf_counter(), Interval(then.ratio, then.low, then.high)
-    for found in _looks(pairs(model, workload), start + seconds):
-        spent = time.perf_counter() - start
+    stored = Interval(then.ratio, then.low, then.high)
+    for found, spent in _looks(pairs(model, workload), seconds):
         now = _reference(found, then.workload, ERROR / _LOOKS, spent)
         pace = now.p50_ms / then.p50_ms
         weather = _WEATHER + _PACE_SHARE * abs(math.log(pace))
@@ -136,16 +134,23 @@ def _of_baseline(
     return Verdict(outcome, name, *ratio, max_regression, len(found), seconds, reason, found.openings)
 
 
-def _looks(growing: Iterator[Pairs], end: float) -> Iterator[Pairs]:
-    """Yield the pairs each time their number has doubled, and once more when the time is up."""
+def _looks(growing: Iterator[Pairs], seconds: float) -> Iterator[tuple[Pairs, float]]:
+    """Yield the pairs and the seconds they took, each time their number has doubled, and when `seconds` are over."""
     look = _FIRST_LOOK
-    for found in growing:
-        if time.perf_counter() >= end:
-            yield found
-            return
-        if len(found) >= look:
-            yield found
+    for found, spent in _timed(growing):
+        if len(found) >= look or spent >= seconds:
+            yield found, spent
             look *= 2
+        if spent >= seconds:
+            return
+
+
+def _timed(growing: Iterator[Pairs]) -> Iterator[tuple[Pairs, float]]:
+    """Yield the pairs and the seconds since the first of them: how long the first opening takes is no measurement."""
+    start = None
+    for found in growing:
+        start = start or time.perf_counter()
+        yield found, time.perf_counter() - start
 
 
 def _reference(found: Pairs, digest: str, error: float, seconds: float) -> Reference:
