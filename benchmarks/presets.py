@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import datasets, measure, processes, script
+from benchmarks import measure, processes, script, small_model
 from tledge.engine import PRESETS
 
 CPU_BAR, LATENCY_BAR = 0.5, 1.0
 ROUNDS = 5
-PICTURES = 20  # of each class: what a model costs does not depend on how good it is
 DEFAULT, SMALL, PAUSED = "onnxruntime's own", "small", "paused"
 SETTINGS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
@@ -83,7 +82,7 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the two claims for the preset, then what each setting came to."""
     with processes.workspace() as folder:
         cache = processes.new_cache(folder)
-        found = _measured(cache, _model(cache, folder))
+        found = _measured(cache, small_model.int8(cache, folder))
     text = f"'small' over {DEFAULT}: {FIGURES['paused_cpu_ms']}: at most {CPU_BAR}"
     yield measure.claim(text, _ratio(found, SMALL, "paused_cpu_ms"), at_most=CPU_BAR, kind="ratio")
     text = f"'small' over {DEFAULT}: {FIGURES['beside_ms']}: at most {LATENCY_BAR}"
@@ -111,14 +110,6 @@ def _measured(cache: Path, model: Path) -> dict[str, dict[str, list[float]]]:
             for figure, value in processes.run(command, cache).document().items():
                 found[name][figure].append(value)
     return found
-
-
-def _model(cache: Path, folder: Path) -> Path:
-    processes.say("training a small model")
-    pictures, run, model = datasets.elpv(folder / "elpv", PICTURES), folder / "run", folder / "model.onnx"
-    processes.run(processes.tledge("train", pictures, "--out", run, "--json"), cache)
-    processes.run(processes.tledge("export", run, "--out", model, "--min-agreement", "0", "--json"), cache)
-    return model
 
 
 if __name__ == "__main__":
