@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tledge.schema.box import BudgetCheck, ColdStart, Conditions, EndToEnd, Resources
 from tledge.schema.documents import NodeElsewhere
 from tledge.schema.networks import Precision
 
@@ -172,6 +173,8 @@ class BenchResult:
 
     `nodes_elsewhere` as in VerifyResult. `input` is the file whose samples were fed, None for made-up values; `assumed`
     is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
+    `end_to_end` has one entry for each size of pictures. It, `cold_start`, `resources` and `budgets` are empty or None
+    unless asked for.
     """
 
     schema_version: int
@@ -193,3 +196,8 @@ class BenchResult:
     warm_up: WarmUp | None = None
     input: str | None = None
     assumed: tuple[str, ...] = ()
+    end_to_end: tuple[EndToEnd, ...] = ()
+    cold_start: ColdStart | None = None
+    resources: Resources | None = None
+    conditions: Conditions | None = None
+    budgets: tuple[BudgetCheck, ...] = ()
