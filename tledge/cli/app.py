@@ -373,12 +373,32 @@ def bench(
     seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 10.0,
     against: Annotated[Path | None, typer.Option(help="Another model file, or the JSON of an earlier bench.")] = None,
     max_regression: Annotated[str, typer.Option(help="How much slower is too slow, like 5%.")] = "5%",
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Also time picture file → decode → resize → run → label, each apart.")
+    ] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(help="The picture or folder for --end-to-end; drawn JPEGs by default.")
+    ] = None,
+    cold_start: Annotated[
+        bool, typer.Option("--cold-start", help="Also time from the start of a process to its first result.")
+    ] = False,
+    resources: Annotated[
+        bool, typer.Option("--resources", help="Also measure memory, processor time in use and idle, and energy.")
+    ] = False,
+    max_p50_ms: Annotated[float | None, typer.Option(help="Budget: median latency of one sample.")] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help="Budget: latency of one sample at p99.")] = None,
+    min_throughput: Annotated[float | None, typer.Option(help="Budget: samples per second offline.")] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(help="Budget: peak resident memory of a process.")] = None,
+    max_cold_start_ms: Annotated[float | None, typer.Option(help="Budget: process start to first result.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
     force: Force = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told."""
+    """Measure latency and throughput here.
+
+    Exits 1 when a budget does not hold, or the model is slower than --against, and 3 when that cannot be told.
+    """
     with Session(json, verbose) as session:
         from tledge.cli import render_bench
         from tledge.commands.bench import SCENARIOS
@@ -392,13 +412,29 @@ def bench(
             seconds=seconds,
             against=against,
             max_regression=_share(max_regression),
+            end_to_end=end_to_end,
+            pictures=pictures,
+            cold_start=cold_start,
+            resources=resources,
+            max_p50_ms=max_p50_ms,
+            max_p99_ms=max_p99_ms,
+            min_throughput=min_throughput,
+            max_memory_mb=max_memory_mb,
+            max_cold_start_ms=max_cold_start_ms,
             save=save,
             force=force,
             on_progress=session.progress,
         )
         session.show(result, render_bench.bench)
-        if result.verdict:
-            session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
+        session.exit_code = _bench_code(result)
+
+
+def _bench_code(result: Any) -> int:
+    """Return 1 when something does not hold; that nothing could be told comes after that."""
+    outcome = result.verdict.outcome if result.verdict else "pass"
+    if any(not budget.holds for budget in result.budgets):
+        return 1
+    return {"pass": 0, "regression": 1, "inconclusive": 3}[outcome]
 
 
 def _share(text: str) -> float:

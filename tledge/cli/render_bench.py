@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tledge.cli import render_box
 from tledge.cli.tables import elsewhere, line, quoted, size, table
 from tledge.schema import BenchResult
 
@@ -24,8 +25,12 @@ def bench(result: BenchResult, console: Any) -> None:
     if offline:
         rows.append(("offline", f"{offline.samples_per_second:.1f} pictures/s at batch {offline.batch_size}"))
     rows.append(("load", f"{result.load_ms:.0f} ms"))
+    rows += render_box.rows(result)
     table(console, ("scenario", ""), rows)
     elsewhere(console, result)
+    render_box.end_to_end(result, console)
+    render_box.conditions(result, console)
+    render_box.budgets(result, console)
     if result.verdict:
         verdict = result.verdict
         line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tledge import __version__, documents, engine, installation, machine, measurement, places
+from tledge.commands.benching import budgets, on_box
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError, did_you_mean
-from tledge.schema import BenchResult, Offline, SingleStream, Verdict
+from tledge.measurement import conditions
+from tledge.schema import BenchResult, BoxBudgets, Offline, SingleStream, Verdict
 
 SCENARIOS = ("single_stream", "offline")
 # Threads that spin after a run, waiting for the next, would take the cores from the other model of a pair.
@@ -30,6 +33,15 @@ def bench(
     seconds: float = 10.0,
     against: str | Path | None = None,
     max_regression: float = 0.05,
+    end_to_end: bool = False,
+    pictures: str | Path | None = None,
+    cold_start: bool = False,
+    resources: bool = False,
+    max_p50_ms: float | None = None,
+    max_p99_ms: float | None = None,
+    min_throughput: float | None = None,
+    max_memory_mb: float | None = None,
+    max_cold_start_ms: float | None = None,
     save: str | Path | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
@@ -38,18 +50,30 @@ def bench(
 
     `against` is another model file, judged in interleaved pairs, or the document of an earlier bench on this machine;
     the verdict is a regression when latency grew by more than the share `max_regression`. `save` keeps the document.
+
+    `end_to_end` measures from picture files to labels: those at `pictures`, or drawn ones. `cold_start` and `resources`
+    measure processes of their own. The rest are BoxBudgets; one of a thing that was not asked for has it measured. They
+    are judged in the document, nothing is raised when one does not hold.
+
     Raises TledgeError for an unknown scenario, a model or baseline that cannot be used, or a `save` that is taken.
     """
     _check(scenarios, seconds, threads, max_regression)
+    limits = BoxBudgets(max_p50_ms, max_p99_ms, min_throughput, max_memory_mb, max_cold_start_ms)
+    budgets.check_asked(limits)
     model, save = places.at(model), places.at(save) if save else None
     if save:
         places.check_free_file(save, force=force)
     baseline = _baseline(places.at(against)) if against else None
     clock = Clock(on_progress)
     subject = measurement.open_subject(model, provider=provider, threads=threads)
+    beside = on_box.plan(
+        subject, limits, end_to_end=end_to_end, pictures=pictures, cold_start=cold_start, resources=resources
+    )
     clock.tell("Warming up", 0, 0)
     warm = measurement.warm_up(subject)
-    wanted = tuple(dict.fromkeys([*scenarios, *(("single_stream",) if isinstance(baseline, dict) else ())]))
+    watch = conditions.begin()
+    needed = (*budgets.scenarios(limits), *(("single_stream",) if isinstance(baseline, dict) else ()))
+    wanted = tuple(dict.fromkeys([*scenarios, *needed]))
     measured = {name: _measure(name, subject, seconds / len(wanted), clock) for name in wanted}
     result = BenchResult(
         schema_version=1,
@@ -68,7 +92,9 @@ def bench(
         scenarios=measured,
         verdict=_verdict(subject, provider, baseline, measured, str(against), max_regression, seconds, clock),
         nodes_elsewhere=subject.nodes_elsewhere,
+        **on_box.measure(beside, subject, provider, seconds / len(wanted), clock),
     )
+    result = replace(result, conditions=on_box.end(watch, measured), budgets=budgets.judge(limits, result))
     if save:
         places.write_whole(save, documents.to_json(result).encode())
     return result

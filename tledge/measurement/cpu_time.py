@@ -36,7 +36,7 @@ class CpuTime:
 
 
 def read(root: Path = Path("/")) -> CpuTime:
-    """Return the times now, of this process with its children, and of the machine whose /proc and /sys are in `root`."""
+    """Return the times now: of this process with its children, and of the machine with /proc and /sys below `root`."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     own = time.process_time() + children.ru_utime + children.ru_stime
     total, busy, steal = _machine(text(root / "proc/stat"), own_cores())
@@ -57,7 +57,7 @@ def _throttled(root: Path) -> float | None:
     """Return the seconds of all control groups that this process is in, however deep, of version 2 or 1."""
     found = []
     for line in text(root / "proc/self/cgroup").splitlines():
-        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0":
             found += _waited(root / "sys/fs/cgroup", path)
         elif "cpu" in controllers.split(","):

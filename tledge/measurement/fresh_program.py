@@ -67,4 +67,4 @@ def _feed(names: list[str], values: str) -> dict[str, Any]:
 if __name__ == "__main__":
     import json
 
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))) + "\n")

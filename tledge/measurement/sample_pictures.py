@@ -1,4 +1,4 @@
-"""Picture files to measure with: a user's own, or some that are drawn here. Their bytes are in memory when time runs."""
+"""Picture files to measure with, held in memory: a user's own, or some that are drawn here."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def find(sysfs: Path) -> tuple[list[Channel], str]:
         for number in _CHANNELS
         if (label := _text(chip / f"in{number}_label")) not in _NOT_CONNECTED and _works(chip, number)
     ]
-    return channels, "" if channels else "no INA3221 (none in /sys/class/hwmon)"
+    return channels, "" if channels else "no INA3221 in /sys/class/hwmon"
 
 
 def _works(chip: Path, number: int) -> bool:

@@ -44,7 +44,7 @@ def find(sysfs: Path) -> tuple[list[Zone], str]:
     """
     folders = sorted((sysfs / "class" / "powercap").glob("intel-rapl:*"))
     if not folders:
-        return [], "no RAPL (no /sys/class/powercap/intel-rapl:*)"
+        return [], "no RAPL in /sys/class/powercap"
     zones, reason = [], ""
     names = {folder.name: _name(folder) for folder in folders}
     for folder in folders:
