@@ -67,6 +67,21 @@ def test_the_process_loads_what_a_box_loads_and_nothing_of_the_measurement(tmp_p
     assert not {"tledge.measurement", "onnx", "PIL", "simplejpeg", "typer", "rich"} & set(modules.split())
 
 
+def test_a_build_of_engines_is_what_a_start_takes_longer_with_an_empty_cache(tmp_path, subject):
+    """There is no TensorRT here: the processes are those of the CPU, one of which is slow when it finds no cache."""
+    slow = "import os, tledge.engine as engine, time\nopen_session = engine.open_session\n"
+    slow += "def open_slowly(*given, **more):\n    if not os.path.exists(os.environ['TLEDGE_CACHE_DIR'] + '/kept'):\n"
+    slow += "        time.sleep(0.5)\n    return open_session(*given, **more)\nengine.open_session = open_slowly\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    (tmp_path / "kept").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.setenv("TLEDGE_CACHE_DIR", str(tmp_path))
+        found = cold_start(replace(subject, provider="tensorrt"), "cpu", processes=1)
+    assert found.engine_build_ms > 0
+    assert found.engine_build_ms + found.session_ms > 500
+
+
 # ── Memory and processor time ────────────────────────────────────────────────────────────────────────────────────────
 
 

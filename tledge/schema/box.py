@@ -98,7 +98,7 @@ class Resources:
     Bytes are resident memory: `imported_bytes` before the model is opened, `steady_bytes` after the last run,
     `peak_bytes` the most there ever was. CPU time is that of all its threads. An inference is one run of the graph.
     `idle_cpu_seconds_per_second` is what it burns in the `idle_seconds` after its last run. `energy` is None where
-    nothing measures it, `energy_reason` says why.
+    nothing measures it; `energy_reason` says why, or which source is missing beside those that do.
     """
 
     imported_bytes: int
