@@ -415,6 +415,23 @@ def bench(
     allow_other_machine: Annotated[
         bool, typer.Option("--allow-other-machine", help="Compare with a baseline that another machine wrote.")
     ] = False,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Also time picture file → decode → resize → run → label, each apart.")
+    ] = False,
+    pictures: Annotated[
+        Path | None, typer.Option(help="The picture or folder for --end-to-end; drawn JPEGs by default.")
+    ] = None,
+    cold_start: Annotated[
+        bool, typer.Option("--cold-start", help="Also time from the start of a process to its first result.")
+    ] = False,
+    resources: Annotated[
+        bool, typer.Option("--resources", help="Also measure memory, processor time in use and idle, and energy.")
+    ] = False,
+    max_p50_ms: Annotated[float | None, typer.Option(help="Budget: median latency of one sample.")] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help="Budget: latency of one sample at p99.")] = None,
+    min_throughput: Annotated[float | None, typer.Option(help="Budget: samples per second offline.")] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(help="Budget: peak resident memory of a process.")] = None,
+    max_cold_start_ms: Annotated[float | None, typer.Option(help="Budget: process start to first result.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the JSON document here, for --against later.")] = None,
     label: Annotated[str | None, typer.Option(help="What was measured [the commit, where a CI tells it].")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks here as JUnit XML.")] = None,
@@ -428,8 +445,9 @@ def bench(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure latency and throughput here. With --against: exits 1 when slower, 3 when that cannot be told.
+    """Measure latency and throughput here.
 
+    Exits 1 when a budget does not hold, or the model is slower than --against, and 3 when that cannot be told.
     'tledge bench history DIR' draws what many of them saved.
     """
     with Session(json, verbose) as session:
@@ -454,6 +472,15 @@ def bench(
             plot=plot,
             p99=p99,
             allow_other_machine=allow_other_machine,
+            end_to_end=end_to_end,
+            pictures=pictures,
+            cold_start=cold_start,
+            resources=resources,
+            max_p50_ms=max_p50_ms,
+            max_p99_ms=max_p99_ms,
+            min_throughput=min_throughput,
+            max_memory_mb=max_memory_mb,
+            max_cold_start_ms=max_cold_start_ms,
             save=save,
             label=label,
             junit=junit,
@@ -464,8 +491,15 @@ def bench(
             on_progress=session.progress,
         )
         session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
-        if result.verdict:
-            session.exit_code = {"pass": 0, "regression": 1, "inconclusive": 3}[result.verdict.outcome]
+        session.exit_code = _bench_code(result)
+
+
+def _bench_code(result: Any) -> int:
+    """Return 1 when something does not hold; that nothing could be told comes after that."""
+    outcome = result.verdict.outcome if result.verdict else "pass"
+    if any(not budget.holds for budget in result.budgets):
+        return 1
+    return {"pass": 0, "regression": 1, "inconclusive": 3}[outcome]
 
 
 @app.command("bench history")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tledge.cli import render_box
 from tledge.cli.tables import elsewhere, line, quoted, size, table
 from tledge.schema import BenchResult, MultiStream, Offline, Server, SingleStream, Validity
 
@@ -19,9 +20,13 @@ def bench(result: BenchResult, console: Any) -> None:
     rows.append(("load", f"{result.load_ms:.0f} ms"))
     if result.reference:
         rows.append(("against the fixed workload", f"{result.reference.ratio:.3f} ×"))
+    rows += render_box.rows(result)
     table(console, ("scenario", ""), rows)
     _remarks(result, console)
     elsewhere(console, result)
+    render_box.end_to_end(result, console)
+    render_box.conditions(result, console)
+    render_box.budgets(result, console)
     if result.verdict:
         verdict = result.verdict
         line(console, f"{verdict.outcome.upper()} against {verdict.against}: {verdict.reason}")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tledge import __version__, installation, machine, measurement, places
-from tledge.commands.benching import axes, judging, load, outputs, plan
+from tledge.commands.benching import axes, budgets, judging, load, on_box, outputs, plan
 from tledge.commands.benching.label import label as labelled
 from tledge.commands.benching.load import BY_DEFAULT, SCENARIOS, Load
 from tledge.commands.benching.sweep import sweep as measure_sweep
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError
-from tledge.schema import BenchResult
+from tledge.measurement import conditions
+from tledge.schema import BenchResult, BoxBudgets
 
 __all__ = ["BY_DEFAULT", "SCENARIOS", "bench"]
 _SECONDS = 10.0
@@ -37,6 +39,15 @@ def bench(
     max_regression: float = 0.05,
     p99: bool = False,
     allow_other_machine: bool = False,
+    end_to_end: bool = False,
+    pictures: str | Path | None = None,
+    cold_start: bool = False,
+    resources: bool = False,
+    max_p50_ms: float | None = None,
+    max_p99_ms: float | None = None,
+    min_throughput: float | None = None,
+    max_memory_mb: float | None = None,
+    max_cold_start_ms: float | None = None,
     sweep: str | None = None,
     plot: str | Path | None = None,
     save: str | Path | None = None,
@@ -55,8 +66,12 @@ def bench(
 
     `against` is another model file, judged in interleaved pairs, or the document of an earlier bench on this machine,
     or any with `allow_other_machine`. The verdict is a regression when the median latency grew by more than the share
-    `max_regression`; with `p99`, when the 99th percentile did too. `sweep` names settings to compare instead, such as
-    `threads,batch=1:8`, and `plot` is an SVG file for them.
+    `max_regression`; with `p99`, when the 99th percentile did too.
+
+    `end_to_end` measures from picture files to labels: those at `pictures`, or drawn ones. `cold_start` and `resources`
+    measure processes of their own. The next five are BoxBudgets; one of a thing that was not asked for has it measured.
+    They are judged in the document, nothing is raised when one does not hold. `sweep` names settings to compare
+    instead of all this, such as `threads,batch=1:8`, and `plot` is an SVG file for them.
 
     `save` keeps the document; `junit`, `markdown` and `html` write it for a CI, for a pull request and as a page, which
     also shows the trend of the documents in the folder `history`. `label` is the commit; without one, what a CI's
@@ -66,26 +81,35 @@ def bench(
     asked = plan.check(bench, locals()) if sweep is not None else None
     if threads is not None:
         axes.check_threads(threads)
-    plot = _plot(plot, asked, force)
-    model = places.at(model)
+    limits = BoxBudgets(max_p50_ms, max_p99_ms, min_throughput, max_memory_mb, max_cold_start_ms)
+    budgets.check_asked(limits)
+    plot, model = _plot(plot, asked, force), places.at(model)
     judge_by = judging.asked(
         places.at(against) if against else None, max_regression, p99=p99, allow_other_machine=allow_other_machine
     )
     files = outputs.outputs(save=save, junit=junit, markdown=markdown, html=html, history=history)
     outputs.check(files, model, *([judge_by.against] if isinstance(judge_by.against, Path) else []), force=force)
-    logs = places.at(mlperf_logs) if mlperf_logs else None
-    length = _SECONDS if seconds is None else seconds
-    wanted = Load(tuple(dict.fromkeys(scenarios)), length, samples_per_query, latency_bound_ms, mlperf, logs)
+    wanted = Load(
+        tuple(dict.fromkeys([*scenarios, *(budgets.scenarios(limits) if scenarios else ())])),
+        _SECONDS if seconds is None else seconds,
+        samples_per_query,
+        latency_bound_ms,
+        mlperf,
+        places.at(mlperf_logs) if mlperf_logs else None,
+    )
     load.check(wanted)
     clock = Clock(on_progress)
-    given = places.at(input_file) if input_file else None
-    open_model = partial(measurement.open_subject, input_file=given)
+    open_model = partial(measurement.open_subject, input_file=places.at(input_file) if input_file else None)
     subject = open_model(model, provider=provider, threads=threads)
     if asked:
         measured = {"sweep": measure_sweep(asked, subject, provider, seconds, plot, clock, open_model)}
     else:
-        measured = _measured(subject, provider, wanted, judge_by, lambda words: clock.tell(words, 0, 0))
-    result = _document(subject, label, measured)
+        beside = on_box.plan(
+            subject, limits, end_to_end=end_to_end, pictures=pictures, cold_start=cold_start, resources=resources
+        )
+        measured = _measured(subject, provider, wanted, beside, judge_by, clock)
+    result = _document(subject, labelled(label), measured)
+    result = replace(result, budgets=budgets.judge(limits, result))
     outputs.write(files, result, judge_by.document)
     return result
 
@@ -94,20 +118,28 @@ def _measured(
     subject: measurement.Subject,
     provider: str,
     wanted: Load,
+    beside: on_box.Plan,
     judge_by: judging.Judging,
-    tell: Callable[[str], None],
+    clock: Clock,
 ) -> dict[str, Any]:
     """Return the parts of the document that are measured when it is no sweep."""
+
+    def tell(words: str) -> None:
+        clock.tell(words, 0, 0)
+
     tell("Warming up")
-    warm = measurement.warm_up(subject)
+    warm, watch = measurement.warm_up(subject), conditions.begin()
     scenarios = load.measure(subject, wanted, tell)
     verdict, reference = judging.judge(subject, provider, judge_by, wanted.seconds, tell)
+    share = wanted.seconds / len(wanted.scenarios)
     return {
         "warmup_runs": warm.runs,
         "warm_up": warm,
         "scenarios": scenarios,
         "verdict": verdict,
         "reference": reference,
+        **on_box.measure(beside, subject, provider, share, clock),
+        "conditions": on_box.end(watch, scenarios),
     }
 
 
@@ -116,7 +148,7 @@ def _document(subject: measurement.Subject, label: str | None, measured: dict[st
         "schema_version": 1,
         "tledge_version": __version__,
         "created": now(),
-        "label": labelled(label),
+        "label": label,
         "model": str(subject.path),
         "digest": subject.digest,
         "bytes": subject.bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tledge.schema.box import BudgetCheck, ColdStart, Conditions, EndToEnd, Resources
 from tledge.schema.documents import NodeElsewhere
 from tledge.schema.networks import Precision
 from tledge.schema.sweeps import Sweep
@@ -206,6 +207,8 @@ class BenchResult:
     `nodes_elsewhere` as in VerifyResult. `input` is the file whose samples were fed, None for made-up values; `assumed`
     is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
     `reference` is what a later bench compares with.
+    `end_to_end` has one entry for each size of pictures. It, `cold_start`, `resources` and `budgets` are empty or None
+    unless asked for.
     """
 
     schema_version: Literal[1]
@@ -230,3 +233,8 @@ class BenchResult:
     assumed: tuple[str, ...] = ()
     sweep: Sweep | None = None
     reference: Reference | None = None
+    end_to_end: tuple[EndToEnd, ...] = ()
+    cold_start: ColdStart | None = None
+    resources: Resources | None = None
+    conditions: Conditions | None = None
+    budgets: tuple[BudgetCheck, ...] = ()
