@@ -38,7 +38,8 @@ MANIFEST_VERSION = 1
 BATCH = 16
 _WHOLE = 4
 _PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool, "tuple[str, ...]": tuple}
-Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
+Image = str | os.PathLike[str] | bytes | np.ndarray
+Images = Sequence[Image] | Image
 
 
 class Predictor:
@@ -81,10 +82,10 @@ class Predictor:
         return _WHOLE if self.input.any_size else -(-BATCH // batch) * batch
 
     def __call__(self, images: Images) -> list[Prediction]:
-        """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
+        """Return one prediction per picture: paths, bytes of files, uint8 arrays [H, W, 3] or [H, W] of any size.
 
-        A model of vectors takes arrays [length], or one [N, length]. Raises DataError for a picture that cannot be
-        read, TypeError for an array of another type or shape.
+        One array [N, H, W, 3] will do as well; a model of vectors takes arrays [length], or one [N, length]. Raises
+        DataError for a picture that cannot be read, TypeError for an array of another type or shape.
         """
         listed = self._listed(images)
         rows = self.probabilities(listed)
@@ -99,7 +100,7 @@ class Predictor:
         parts = [self.run(prepare(listed[start : start + self.at_once], spec)) for start in starts]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
-    def load(self, source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
+    def load(self, source: Image) -> np.ndarray:
         """Return one sample as `run` takes it: a picture (path, bytes of a file, pixels) or a vector.
 
         Raises DataError when it cannot be read, or is of the other kind than the model takes.
@@ -131,7 +132,7 @@ class Predictor:
 
     def _listed(self, images: Images) -> list[Any]:
         single = 3 if isinstance(self.manifest.preprocess, PreprocessSpec) else 1
-        if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
+        if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
             return [images]
         return list(images)
 
