@@ -41,7 +41,6 @@ QUANTILES = {"p50": 0.5, "p99": 0.99}
 PICTURES, ROUNDS = 30, 40
 _DRAWS = 2000
 _REST_S = 0.02  # until the threads of the one before have stopped to spin
-_NEEDS = {"OpenCV": ("cv2",), "OpenVINO": ("openvino", "cv2")}
 
 
 def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
