@@ -5,8 +5,9 @@
 Plain Keras (keras_frozen.py) is what the tutorials have people type: the network frozen under one softmax layer, `fit`
 for 10 epochs. Both sides have the same network with the same weights, the same split and whole processes, start-up and
 report included. "Cold" finds nothing in its cache but the converted backbone, "warm" all features; what a very first
-run takes, conversion included, is stated. The picture files themselves are warm in the system's own cache. In a round, tledge runs before and after the one run of Keras, and each
-of its runs is compared with that. Then what training costs in seconds, and what pictures cost that are added.
+run takes, conversion included, is stated. The picture files themselves are warm in the system's own cache. In a round,
+tledge runs before and after the one run of Keras, and each of its runs is compared with that. Then what training costs
+in seconds, and what pictures cost that are added.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import compress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -98,6 +99,8 @@ class Predictor:
         prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
         starts = range(0, len(listed), self.at_once)
         parts = [self.run(prepare(listed[start : start + self.at_once], spec)) for start in starts]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def load(self, source: Image) -> np.ndarray:
@@ -123,12 +126,16 @@ class Predictor:
 
         `label` is what the model decides on; of several labels, the most probable.
         """
-        manifest = self.manifest
-        named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-        chosen = np.flatnonzero(decisions.predicted(row[None], manifest.thresholds, manifest.multilabel)[0])
-        best = int(row.argmax()) if manifest.multilabel else int(chosen[0])
-        labels = tuple(self.classes[i] for i in chosen)
-        return Prediction(path, self.classes[best], float(row[best]), named, labels)
+        classes, thresholds = self.manifest.classes, self.manifest.thresholds
+        values: list[float] = row.tolist()
+        named = dict(zip(classes, values, strict=True))
+        # In few steps: after a run of the network, each of them finds the processor's caches cold.
+        if not self.manifest.multilabel:
+            best = int(decisions.chosen(row[None], thresholds)[0])
+            return Prediction(path, classes[best], values[best], named, (classes[best],))
+        best = int(row.argmax())
+        decided = decisions.predicted(row[None], thresholds, multilabel=True)[0]
+        return Prediction(path, classes[best], values[best], named, tuple(compress(classes, decided)))
 
     def _listed(self, images: Images) -> list[Any]:
         single = 3 if isinstance(self.manifest.preprocess, PreprocessSpec) else 1
