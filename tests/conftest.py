@@ -136,6 +136,18 @@ def make_model(path: Path, classes: Sequence[str] = ("left", "right"), backbone:
     return path
 
 
+@pytest.fixture
+def backbone(tmp_path: Path) -> Backbone:
+    """A float backbone of two convolutions on pictures of 16 pixels."""
+    return make_backbone(tmp_path / "graphs")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> tuple[Sample, ...]:
+    """Eight pictures of each of three classes; a test may change them."""
+    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache folder of the whole test session, where everything under test finds it too."""

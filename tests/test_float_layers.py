@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import make_backbone, make_photos, make_samples
+from conftest import make_backbone
 
 from tledge.errors import TledgeError
 from tledge.model import Recipe, Rounding, quantize, sensitivities
@@ -22,11 +22,6 @@ onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 PER_TENSOR = Rounding(per_channel=False)
 MINMAX = Recipe("minmax", equalised=False)
 NAMES = ("first", "middle", "second")
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
 
 
 @pytest.fixture
@@ -98,6 +93,24 @@ def test_layers_stay_as_they_are(left: tuple[str, ...], backbone, samples, tmp_p
     exact = features(backbone, samples)
     assert error(features(found, samples), exact) < (0.01 if rounds else 1e-12)
     assert error(features(found, samples), features(found, samples, optimized=False)) < 1e-4
+
+
+def test_nor_does_one_change_that_shares_its_weights_with_an_int8_layer(backbone, samples, tmp_path) -> None:
+    model = onnx.load(backbone.path)
+    place, second = next((i, node) for i, node in enumerate(model.graph.node) if node.name == "second")
+    again = ["middle.relu6", "middle.weight", "middle.bias"]
+    model.graph.node.insert(place, onnx.helper.make_node("Conv", again, ["again"], "again"))
+    second.input[0] = "again"
+    onnx.save(model, backbone.path)
+    twice = replace(backbone, digest="twice")
+    for left, other in (("middle", "again"), ("again", "middle")):
+        found = quantize(twice, samples, tmp_path, float_layers=(left,))
+        nodes = {node.name: node for node in onnx.load(found.path).graph.node}
+        after = constants(found)
+        kept = [after[name] for name in nodes[left].input[1:]]
+        assert all(map(np.array_equal, kept, (constants(twice)[f"middle.{each}"] for each in ("weight", "bias"))))
+        assert not {*nodes[other].input[1:]} & {*after}  # they are dequantized
+        assert error(features(found, samples), features(twice, samples)) < 0.01
 
 
 @pytest.mark.parametrize("bad", ["first", "middle"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,17 @@ import pytest
 from conftest import make_backbone, make_model
 
 from tledge.errors import TledgeError
-from tledge.measurement import against_baseline, against_model, offline, single_stream, warm_up
+from tledge.measurement import (
+    Subject,
+    against_baseline,
+    against_model,
+    offline,
+    open_subject,
+    single_stream,
+    warm_up,
+)
 from tledge.measurement.gate import judge
 from tledge.measurement.statistics import FEWEST, median_interval
-from tledge.runtime import Predictor
 from tledge.schema import SingleStream
 
 MACHINE = {"cpu": "x", "instruction_sets": ["avx2"], "cores": 2, "memory_bytes": 8, "governor": "performance"}
@@ -22,8 +30,8 @@ SETTING = {"provider": "cpu", "threads": 2}
 
 
 @pytest.fixture
-def predictor(tmp_path: Path) -> Predictor:
-    return Predictor(make_model(tmp_path / "model.onnx"), threads=1)
+def subject(tmp_path: Path) -> Subject:
+    return open_subject(make_model(tmp_path / "model.onnx"), threads=1)
 
 
 def latencies(rng: np.random.Generator, count: int, median: float) -> np.ndarray:
@@ -102,18 +110,18 @@ def test_few_pairs_are_no_evidence_however_clear():
     assert judge(np.full(FEWEST, 9.0), "old", 0.05).outcome == "regression"
 
 
-def test_a_much_larger_model_is_a_regression_and_a_much_smaller_one_passes(tmp_path, predictor):
+def test_a_much_larger_model_is_a_regression_and_a_much_smaller_one_passes(tmp_path, subject):
     large = make_model(tmp_path / "large.onnx", backbone=make_backbone(tmp_path / "graphs", name="large", size=256))
-    slow = Predictor(large, threads=1)
-    verdict = against_model(slow, predictor, 0.05, 20)
+    slow = open_subject(large, threads=1)
+    verdict = against_model(slow, subject, 0.05, 20)
     assert verdict.outcome == "regression"
     assert verdict.ratio > 2
-    assert verdict.against == str(predictor.path)
-    assert against_model(predictor, slow, 0.05, 20).outcome == "pass"
+    assert verdict.against == str(subject.path)
+    assert against_model(subject, slow, 0.05, 20).outcome == "pass"
 
 
-def test_time_that_is_up_ends_the_pairs(predictor):
-    verdict = against_model(predictor, predictor, 0.05, 0.0)
+def test_time_that_is_up_ends_the_pairs(subject):
+    verdict = against_model(subject, subject, 0.05, 0.0)
     assert (verdict.pairs, verdict.outcome) == (1, "inconclusive")
 
 
@@ -174,8 +182,8 @@ def test_a_baseline_without_latencies_is_refused(figure):
 # ── Scenarios ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_single_stream_figures_fit_together(predictor):
-    found = single_stream(predictor, 0.1)
+def test_single_stream_figures_fit_together(subject):
+    found = single_stream(subject, 0.1)
     assert found.samples > 10
     assert 0 < found.min_ms <= found.p50_ms <= found.p90_ms <= found.p99_ms <= found.max_ms
     assert found.min_ms <= found.mean_ms <= found.max_ms
@@ -183,29 +191,29 @@ def test_single_stream_figures_fit_together(predictor):
     assert found.samples * found.mean_ms <= 1000 * 0.2 + found.max_ms
 
 
-def test_no_time_still_is_one_run(predictor):
-    found = single_stream(predictor, 0.0)
+def test_no_time_still_is_one_run(subject):
+    found = single_stream(subject, 0.0)
     assert found.samples == 1
     assert found.min_ms == found.p50_ms == found.max_ms
 
 
-def test_offline_tells_the_best_of_every_batch_size(predictor):
-    found = offline(predictor, 0.1)
+def test_offline_tells_the_best_of_every_batch_size(subject):
+    found = offline(subject, 0.1)
     assert found.samples_per_second == max(found.by_batch_size.values())
     assert found.by_batch_size[str(found.batch_size)] == found.samples_per_second
     assert list(map(int, found.by_batch_size)) == [1, 2, 4, 8, 16, 32]
     assert min(found.by_batch_size.values()) > 0
 
 
-def test_warming_up_runs_the_model_and_tells_how_often(predictor):
+def test_warming_up_runs_the_model_and_tells_how_often(subject):
     runs = 0
-    inner = predictor.run
 
-    def counted(batch: np.ndarray) -> np.ndarray:
-        nonlocal runs
-        runs += 1
-        assert batch.shape == (1, 16, 16, 3)
-        return inner(batch)
+    class Counted:
+        def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            nonlocal runs
+            runs += 1
+            assert feed["image"].shape == (1, 16, 16, 3)
+            return subject.session.run(names, feed)
 
-    predictor.run = counted
-    assert warm_up(predictor) == runs >= 20
+    counted = replace(subject, session=Counted())
+    assert warm_up(counted) == runs >= 20

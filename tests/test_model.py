@@ -23,7 +23,7 @@ from tledge.features import FeatureStore, extract
 from tledge.model import build, check_golden, quantize
 from tledge.model.join import join
 from tledge.model.manifest import stamp
-from tledge.model.precision import bias_correction, pixel_input
+from tledge.model.precision import bias_correction, layers, pixel_input
 from tledge.model.precision.calibrate import calibrate
 from tledge.preprocess import preprocess
 from tledge.runtime import Predictor
@@ -33,16 +33,6 @@ onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 numpy_helper = onnx.numpy_helper
 
 CLASSES = ("left", "right", "naïve “quoted” \\ 日本 \udc80")
-
-
-@pytest.fixture
-def backbone(tmp_path: Path) -> Backbone:
-    return make_backbone(tmp_path / "graphs")
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
 
 
 @pytest.fixture
@@ -371,6 +361,25 @@ def test_corrected_biases_bring_the_means_of_a_rounded_network_back(samples, bac
     same = {each.name for each in exact.graph.initializer if each in corrected.graph.initializer}
     changed = {each.name for each in exact.graph.initializer} - same
     assert changed == {"first.bias", "second.bias", "first.weight", "second.weight"}
+
+
+def test_convolutions_that_share_their_weights_are_each_corrected():
+    text = """<ir_version: 8, opset_import: ["" : 17]> shared (float[1, 2, 9, 9] x) => (float[1, 2, 3, 3] features)
+    { [first] y = Conv(x, weight, bias) [second] z = Conv(y, weight, bias) [third] features = Conv(z, weight, bias) }"""
+    rng, model = np.random.default_rng(4), onnx.parser.parse_model(text)
+    exact = {"weight": rng.normal(size=(2, 2, 3, 3)).astype(np.float32), "bias": rng.normal(size=2).astype(np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in exact.items())
+    means = {name: rng.normal(size=2) for name in "xyz"}
+    layers.detach(model)
+    bias_correction.correct_biases(model, means, ["second"])
+    onnx.checker.check_model(model)
+    change = bias_correction._rounding(exact["weight"].astype(np.float64))
+    found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    for node, mean in zip(model.graph.node, means.values(), strict=True):
+        weight, bias = (found[name] for name in node.input[1:])
+        rounds = node.name != "second"  # which stays in float
+        np.testing.assert_allclose(weight, exact["weight"] + rounds * change, atol=1e-6)
+        np.testing.assert_allclose(bias, exact["bias"] - rounds * bias_correction._shift(change, mean), atol=1e-6)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

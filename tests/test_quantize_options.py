@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import make_backbone, make_photos, make_samples
+from conftest import make_backbone
 from typer.testing import CliRunner
 
 import tledge
@@ -23,16 +23,6 @@ from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
-
-
-@pytest.fixture
-def backbone(tmp_path: Path) -> Backbone:
-    return make_backbone(tmp_path / "graphs")
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return make_samples(make_photos(tmp_path / "photos", ["a", "b", "c"], 8))
 
 
 def features(backbone: Backbone, samples: tuple[Sample, ...] | list[Sample]) -> np.ndarray:

@@ -23,7 +23,12 @@ _TAIL_BYTES = len(_TAIL_START) + _DIGEST_HEX
 
 def seal(model: bytes) -> bytes:
     """Return the serialized ONNX `model` with its digest appended."""
-    return model + _TAIL_START + hashlib.sha256(model).hexdigest().encode()
+    return model + _TAIL_START + digest(model).encode()
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of `content` in hex, as seals have it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_seal(sealed: bytes, name: str) -> str:
@@ -41,7 +46,7 @@ def check_seal(sealed: bytes, name: str) -> str:
             f"{name} was not exported by tledge, or was cut short.",
             "Make a model with 'tledge train', then 'tledge export'.",
         )
-    expected, found = tail[len(_TAIL_START) :].decode("ascii", "replace"), hashlib.sha256(body).hexdigest()
+    expected, found = tail[len(_TAIL_START) :].decode("ascii", "replace"), digest(body)
     if expected != found:
         raise ModelError(
             f"{name} does not match its digest: expected {expected[:12]}…, found {found[:12]}….",

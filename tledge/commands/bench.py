@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from tledge import __version__, documents, engine, installation, machine, measur
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError, did_you_mean
-from tledge.runtime import Predictor
 from tledge.schema import BenchResult, Offline, SingleStream, Verdict
 
 SCENARIOS = ("single_stream", "offline")
@@ -48,43 +46,41 @@ def bench(
         places.check_free_file(save, force=force)
     baseline = _baseline(places.at(against)) if against else None
     clock = Clock(on_progress)
-    start = time.perf_counter()
-    predictor = Predictor(model, provider=provider, threads=threads)
-    load_ms = 1000 * (time.perf_counter() - start)
+    subject = measurement.open_subject(model, provider=provider, threads=threads)
     clock.tell("Warming up", 0, 0)
-    warm = measurement.warm_up(predictor)
+    warm = measurement.warm_up(subject)
     wanted = tuple(dict.fromkeys([*scenarios, *(("single_stream",) if isinstance(baseline, dict) else ())]))
-    measured = {name: _measure(name, predictor, seconds / len(wanted), clock) for name in wanted}
+    measured = {name: _measure(name, subject, seconds / len(wanted), clock) for name in wanted}
     result = BenchResult(
         schema_version=1,
         tledge_version=__version__,
         created=now(),
         model=str(model),
-        digest=predictor.digest,
-        bytes=predictor.bytes,
-        precision=predictor.manifest.precision,
-        provider=predictor.provider,
-        threads=engine.threads_of(predictor.session),
+        digest=subject.digest,
+        bytes=subject.bytes,
+        precision=subject.precision,
+        provider=subject.provider,
+        threads=subject.threads,
         onnxruntime=str(installation.describe()["version"]),
         machine=machine.describe(),
-        load_ms=load_ms,
+        load_ms=subject.load_ms,
         warmup_runs=warm,
         scenarios=measured,
-        verdict=_verdict(predictor, provider, baseline, measured, str(against), max_regression, seconds, clock),
-        nodes_elsewhere=predictor.nodes_elsewhere,
+        verdict=_verdict(subject, provider, baseline, measured, str(against), max_regression, seconds, clock),
+        nodes_elsewhere=subject.nodes_elsewhere,
     )
     if save:
         places.write_whole(save, documents.to_json(result).encode())
     return result
 
 
-def _measure(name: str, predictor: Predictor, seconds: float, clock: Clock) -> SingleStream | Offline:
+def _measure(name: str, subject: measurement.Subject, seconds: float, clock: Clock) -> SingleStream | Offline:
     clock.tell(f"Measuring {name.replace('_', ' ')}", 0, 0)
-    return getattr(measurement, name)(predictor, seconds)
+    return getattr(measurement, name)(subject, seconds)
 
 
 def _verdict(
-    predictor: Predictor,
+    subject: measurement.Subject,
     provider: str,
     baseline: dict[str, Any] | Path | None,
     measured: dict[str, Any],
@@ -96,13 +92,13 @@ def _verdict(
     if baseline is None:
         return None
     if isinstance(baseline, dict):
-        setting = {"provider": predictor.provider, "threads": engine.threads_of(predictor.session)}
+        setting = {"provider": subject.provider, "threads": subject.threads}
         now_ = measured["single_stream"]
         return measurement.against_baseline(now_, machine.describe(), setting, baseline, against, max_regression)
     clock.tell("Comparing in pairs", 0, 0)
-    provider = engine.resolved(provider, predictor.session)
-    setting = {"provider": provider, "threads": engine.threads_of(predictor.session), "tune": _IN_PAIRS}
-    pair = Predictor(predictor.path, **setting), Predictor(baseline, **setting)
+    provider = engine.resolved(provider, subject.session)
+    setting = {"provider": provider, "threads": subject.threads, "tune": _IN_PAIRS}
+    pair = measurement.open_subject(subject.path, **setting), measurement.open_subject(baseline, **setting)
     return measurement.against_model(*pair, max_regression, seconds)
 
 

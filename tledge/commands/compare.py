@@ -10,7 +10,6 @@ from tledge import documents, measurement, places
 from tledge.commands.clock import Clock, Note, Progress
 from tledge.commands.train import check, train
 from tledge.errors import TledgeError
-from tledge.runtime import Predictor
 from tledge.schema import Compared, CompareResult, TrainResult
 
 COMPARISON = "comparison.json"
@@ -75,9 +74,9 @@ def _folders(out: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _p50_ms(result: TrainResult, clock: Clock) -> float:
     clock.tell("Measuring latency", 0, 0)
-    predictor = Predictor(result.model, provider=result.provider)
-    measurement.warm_up(predictor)
-    return measurement.single_stream(predictor, _LATENCY_S).p50_ms
+    subject = measurement.open_subject(result.model, provider=result.provider)
+    measurement.warm_up(subject)
+    return measurement.single_stream(subject, _LATENCY_S).p50_ms
 
 
 def _fastest_first(compared: Sequence[tuple[TrainResult, float]]) -> tuple[Compared, ...]:

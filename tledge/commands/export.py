@@ -51,10 +51,10 @@ def export(
     For int8 the backbone is quantized first, as `calibration`, `per_tensor` and `reduce_range` say (QuantizeOptions),
     and the head fitted again, to what it really produces too, where that is the better one on samples that neither was
     fitted to. Where it breaks a bound on accuracy, the fewest layers that mend it go back to float. fp16 keeps the
-    head, and in float32 what float16 could not hold. auto builds and measures them all here,
-    and takes the fastest that keeps the budgets. keras writes the float model as a .keras file, for networks that Keras
-    builds. `target`, `input` and `batch` give the file its form (Packaging). A `layout` other than file makes `out` a
-    folder: triton a model repository, onnxruntime-web one for a web server.
+    head, and in float32 what float16 could not hold. auto builds and measures them all here, and takes the fastest that
+    keeps the budgets. keras writes the float model as a .keras file, for networks that Keras builds. `target`, `input`
+    and `batch` give the file its form (Packaging). A `layout` other than file makes `out` a folder: triton a model
+    repository, onnxruntime-web one for a web server.
 
     `min_agreement` and all of `max_…` are the bounds of Budgets, judged on the run's test samples and this machine.
     Raises CheckFailed, with a Comparison, when one of them does not hold, TledgeError when the run, its samples or

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tledge.errors import TledgeError
-from tledge.measurement.scenarios import noise, timed, warm_up
+from tledge.measurement.scenarios import timed, warm_up
 from tledge.measurement.statistics import FEWEST, median_interval
-from tledge.runtime import Predictor
+from tledge.measurement.subject import Subject
 from tledge.schema import SingleStream, Verdict
 
 _FIRST_LOOK = 100
@@ -24,7 +24,7 @@ _SAME_MACHINE = ("cpu", "instruction_sets", "cores", "memory_bytes")
 _MEDIAN = ("p50_ms", "p50_low_ms", "p50_high_ms")
 
 
-def against_model(new: Predictor, old: Predictor, max_regression: float, seconds: float) -> Verdict:
+def against_model(new: Subject, old: Subject, max_regression: float, seconds: float) -> Verdict:
     """Run both in pairs, in random order within each, until the interval of the ratio clears 1 + `max_regression`.
 
     `seconds` bounds the work, but for the pair under way; no answer by then is inconclusive. The interval is looked at
@@ -81,14 +81,14 @@ def against_baseline(
     return Verdict(outcome, name, ratio, low, high, max_regression, now.samples, 0.0, reason)
 
 
-def _pairs(new: Predictor, old: Predictor) -> Iterator[float]:
+def _pairs(new: Subject, old: Subject) -> Iterator[float]:
     """Yield new latency over old of one pair of runs after the other, without end."""
-    subjects, order = ((new, noise(new, 1)), (old, noise(old, 1))), random.Random(0)
+    each, order = [(subject, subject.feed(subject.batch_sizes[0])) for subject in (new, old)], random.Random(0)
     while True:
         times = [0.0, 0.0]
         for which in order.sample((0, 1), 2):
-            predictor, image = subjects[which]
-            times[which] = timed(lambda p=predictor, i=image: p.run(i))
+            subject, feed = each[which]
+            times[which] = timed(lambda s=subject, f=feed: s.run(f))
         yield times[0] / times[1]
 
 

@@ -7,31 +7,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tledge.measurement.scenarios import noise, timed, warm_up
-from tledge.runtime import Predictor
+from tledge.measurement.inputs import Feed
+from tledge.measurement.scenarios import timed, warm_up
+from tledge.measurement.subject import Subject
 
 _ROUNDS = 6
 
 
-def median_latencies_ms(predictors: Sequence[Predictor], seconds: float) -> list[float]:
-    """Return the median latency of one sample of each of `predictors`, in ms, after about `seconds` for each.
+def median_latencies_ms(subjects: Sequence[Subject], seconds: float) -> list[float]:
+    """Return the median latency of one sample of each of `subjects`, in ms, after about `seconds` for each.
 
     Each runs for a sixth of its time, then the next: alone in the caches of the processor, as on a box. The order is
     drawn anew in every round. What is returned is the median of its six medians.
     """
     order, share = random.Random(0), seconds / _ROUNDS
-    samples = [noise(predictor, 1) for predictor in predictors]
-    for predictor in predictors:
-        warm_up(predictor)
-    medians: list[list[float]] = [[] for _ in predictors]
+    feeds = [subject.feed(subject.batch_sizes[0]) for subject in subjects]
+    for subject in subjects:
+        warm_up(subject)
+    medians: list[list[float]] = [[] for _ in subjects]
     for _ in range(_ROUNDS):
-        for which in order.sample(range(len(predictors)), len(predictors)):
-            medians[which].append(_median_ms(predictors[which], samples[which], share))
+        for which in order.sample(range(len(subjects)), len(subjects)):
+            medians[which].append(_median_ms(subjects[which], feeds[which], share))
     return [float(np.median(each)) for each in medians]
 
 
-def _median_ms(predictor: Predictor, sample: np.ndarray | list[np.ndarray], seconds: float) -> float:
+def _median_ms(subject: Subject, feed: Feed, seconds: float) -> float:
     times: list[float] = []
     while not times or sum(times) < seconds:
-        times.append(timed(lambda: predictor.run(sample)))
+        times.append(timed(lambda: subject.run(feed)))
     return 1000 * float(np.median(times))

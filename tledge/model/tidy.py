@@ -14,6 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from tledge.backbones.from_onnx.graph import lift_constants
+from tledge.backbones.passes.unread import drop_unread
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +33,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     lift_constants(graph)
     _drop_passing(graph)
     _merge_constants(graph)
-    _drop_unread(graph)
+    drop_unread(graph)
     del graph.value_info[:]  # of the parts; those of a quantized part were of the float graph
     return shape_inference.infer_shapes(model, data_prop=True)
 
@@ -60,15 +61,3 @@ def _merge_constants(graph: Any) -> None:
 
 def _digest(tensor: Any) -> tuple[Any, ...]:
     return tensor.data_type, tuple(tensor.dims), hashlib.sha256(tensor.SerializeToString(deterministic=True)).digest()
-
-
-def _drop_unread(graph: Any) -> None:
-    needed = {value.name for value in graph.output}
-    for place in reversed(range(len(graph.node))):
-        if needed.isdisjoint(graph.node[place].output):
-            del graph.node[place]
-        else:
-            needed.update(graph.node[place].input)
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name not in needed:
-            del graph.initializer[place]

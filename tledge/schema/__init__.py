@@ -5,9 +5,9 @@
 as a frozen dataclass without behaviour, and the documents that the commands return.
 """
 
+from tledge.schema.benches import BenchResult, Offline, SingleStream, Verdict
 from tledge.schema.documents import (
     BackbonesResult,
-    BenchResult,
     CacheCounts,
     CacheResult,
     CacheSpace,
@@ -20,7 +20,6 @@ from tledge.schema.documents import (
     GoldenCheck,
     Mistake,
     NodeElsewhere,
-    Offline,
     Outcome,
     Prediction,
     PredictResult,
@@ -28,9 +27,7 @@ from tledge.schema.documents import (
     ReportData,
     SampleCounts,
     SignResult,
-    SingleStream,
     TrainResult,
-    Verdict,
     VerifyResult,
 )
 from tledge.schema.exports import (

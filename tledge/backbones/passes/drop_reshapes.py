@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.passes.unread import drop_unread_nodes
+
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
@@ -29,7 +31,7 @@ def drop_reshapes(model: Any, *, follow_shapes: bool = False) -> None:
             node.input[position] = _origin(name, makers, shapes)
         if node.op_type == "Reshape" and node.input[1] not in constants:
             _settle(graph, node, shapes.get(node.output[0]))
-    _sweep(graph)
+    drop_unread_nodes(graph)
 
 
 def _origin(name: str, makers: dict[str, Any], shapes: dict[str, list[int | None]]) -> str:
@@ -64,13 +66,3 @@ def _shapes(model: Any, follow_shapes: bool) -> dict[str, list[int | None]]:
         value.name: [axis.dim_value or None for axis in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.input, *graph.output)
     }
-
-
-def _sweep(graph: Any) -> None:
-    """Remove nodes that nobody reads, from the last to the first."""
-    needed = {value.name for value in graph.output}
-    for node in list(graph.node)[::-1]:
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-        else:
-            needed.update(node.input)

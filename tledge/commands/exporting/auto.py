@@ -13,7 +13,6 @@ from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.errors import CheckFailed
 from tledge.model.targets import TARGETS
-from tledge.runtime import Predictor
 from tledge.schema import Budgets, CandidateFigures, QuantizeOptions
 
 SECONDS = 3.0  # for the latency of each candidate
@@ -71,10 +70,10 @@ def with_latencies(made: Sequence[Candidate], steps: Steps) -> list[Candidate]:
     ]
 
 
-def _opened(each: Candidate, place: Path, steps: Steps) -> Predictor:
+def _opened(each: Candidate, place: Path, steps: Steps) -> measurement.Subject:
     path = place / f"{each.digest}.onnx"
     path.write_bytes(each.content)
-    return Predictor(path, provider=steps.provider, tune=_TUNE)
+    return measurement.open_subject(path, provider=steps.provider, tune=_TUNE)
 
 
 def _fits(each: Candidate, limits: Budgets) -> bool:

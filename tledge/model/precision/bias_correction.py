@@ -36,7 +36,8 @@ def correct_biases(
 ) -> None:
     """Round the weights of every Conv in `model`, an onnx.ModelProto, and correct its bias for that, in place.
 
-    The nodes named in `left` stay in float, and as they are.
+    The nodes named in `left` stay in float, and as they are. No other node may read the constants of a Conv
+    (`layers.detach`).
 
     The weights come out on the steps of int8: symmetric, one scale per output channel, or one for all without
     `per_channel`; with `reduce_range` of seven bits. Rounded again with that scale they stay as they are. `means` are

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.passes.unread import drop_unread
 from tledge.model.precision.thresholds import Range
 
 _RATIO = 1e-5  # between two float32 scales that were each rounded
@@ -35,7 +36,7 @@ def drop(model: Any) -> None:
     numbers = _numbers(graph)
     widened = {name: _dequantized(node, numbers) for name, node in makers.items() if node.op_type == "DequantizeLinear"}
     numbers |= {name: value for name, value in widened.items() if value is not None}
-    for product, x, factor in list(_products(graph, numbers)):
+    for product, x, factor in _products(graph, numbers):
         rounded = readers.get(product.output[0], [])
         if x not in widened or [node.op_type for node in rounded] != ["QuantizeLinear"]:
             continue
@@ -45,9 +46,7 @@ def drop(model: Any) -> None:
         if zeros[0] == zeros[1] and abs(scales[1] / (factor * scales[0]) - 1) < _RATIO:
             for node in readers.get(after.output[0], []):
                 node.input[0] = before.input[0]
-            graph.node.remove(after)
-            graph.node.remove(product)
-    _sweep(graph)
+    drop_unread(graph)
 
 
 def _products(graph: Any, numbers: dict[str, np.ndarray]) -> Iterator[tuple[Any, str, float]]:
@@ -73,16 +72,3 @@ def _dequantized(node: Any, numbers: dict[str, np.ndarray]) -> np.ndarray | None
         return None
     value, scale, zero = (numbers[name].astype(np.float64) for name in node.input)
     return (value - zero) * scale
-
-
-def _sweep(graph: Any) -> None:
-    """Remove nodes and constants that nothing reads any more."""
-    ends = {each.name for each in graph.output}
-    while dead := [
-        node for node in graph.node if not ends.union(*(each.input for each in graph.node)).intersection(node.output)
-    ]:
-        for node in dead:
-            graph.node.remove(node)
-    used = {name for node in graph.node for name in node.input}
-    for constant in [each for each in graph.initializer if each.name not in used]:
-        graph.initializer.remove(constant)

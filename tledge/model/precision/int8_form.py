@@ -68,8 +68,8 @@ def _without_hard(node: Any, graph: Any) -> Iterator[Any]:
         yield _node("Mul", node, [x, gate], list(node.output), "product")
 
 
-def _affine_maps(graph: Any) -> dict[str, tuple[Any, Any, np.ndarray, np.ndarray]]:
-    """Return, by the names of both, each Mul and Add by a constant of every channel: the two, scales, and shifts."""
+def _affine_maps(graph: Any) -> dict[str, tuple[str, Any, Any, np.ndarray, np.ndarray]]:
+    """Return, by the names of both, each Mul and Add by a constant of every channel: x, the two, scales, and shifts."""
     constants, ends = _constants(graph), {each.name for each in graph.output}
     shapes = _shapes(graph)
     found = {}
@@ -79,7 +79,8 @@ def _affine_maps(graph: Any) -> dict[str, tuple[Any, Any, np.ndarray, np.ndarray
             continue
         values = [_per_channel(each, constants, shapes[scale.output[0]][1].dim_value) for each in (scale, readers[0])]
         if all(each is not None for each in values):
-            found[scale.name] = found[readers[0].name] = (scale, readers[0], *values)
+            x = next(name for name in scale.input if name not in constants)
+            found[scale.name] = found[readers[0].name] = (x, scale, readers[0], *values)
     return found
 
 
@@ -87,14 +88,12 @@ def _convolution(node: Any, graph: Any, affine: dict[str, Any]) -> Iterator[Any]
     if node.name not in affine:
         yield node
         return
-    scale, shift, factors, offsets = affine[node.name]
+    x, scale, shift, factors, offsets = affine[node.name]
     if node.name == scale.name:
         return
     weight = _constant(graph, shift, "weight", factors.reshape(-1, 1, 1, 1))
     bias = _constant(graph, shift, "bias", offsets)
-    x = next(name for name in scale.input if name not in _constants(graph))
-    made = _node("Conv", shift, [x, weight, bias], list(shift.output), group=len(factors))
-    yield made
+    yield _node("Conv", shift, [x, weight, bias], list(shift.output), group=len(factors))
 
 
 def _per_channel(node: Any, constants: dict[str, np.ndarray], channels: int) -> np.ndarray | None:

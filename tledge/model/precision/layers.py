@@ -1,7 +1,11 @@
-"""Which nodes of an int8 graph stay in float, and in what: the layers asked for, and what would round for nobody."""
+"""Layers, each with weights of its own, and which nodes of an int8 graph stay in float.
+
+Those are the layers asked for, and what would round for nobody.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +18,24 @@ _CLIPPING = ("Clip", "Relu")
 def find(model: Any) -> list[Any]:
     """Return the nodes of `model`, an onnx.ModelProto, whose products int8 makes cheaper, in the order of the graph."""
     return [node for node in model.graph.node if node.op_type in LAYERS]
+
+
+def detach(model: Any) -> None:
+    """Give each layer of `model`, an onnx.ModelProto, constants that no other node reads, in place.
+
+    Layers that share weights part where one stays in float, and where what they read has other means: biases are
+    corrected by those (`bias_correction.py`). What stays equal is one constant again in the joined graph.
+    """
+    graph = model.graph
+    constants = {each.name: each for each in graph.initializer}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for layer in find(model):
+        for place, name in enumerate(layer.input):
+            if name in constants and readers[name] > 1:
+                readers[name] -= 1
+                layer.input[place] = f"{layer.output[0]}/{name}"
+                graph.initializer.append(constants[name])
+                graph.initializer[-1].name = layer.input[place]
 
 
 def exclude(model: Any, float_layers: Collection[str], op_types: Collection[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones.passes.unread import drop_unread
 from tledge.schema import InputSpec, PreprocessSpec
 
 _NORMALISATION = ("Cast", "Sub", "Mul")
@@ -68,11 +69,7 @@ def use_pixels(model: Any) -> None:
     for node in model.graph.node:
         if node.input[0] == quantized:
             node.input[0] = pixels
-    for node in nodes:
-        model.graph.node.remove(node)
-    used = {name for node in model.graph.node for name in node.input}
-    for constant in [each for each in model.graph.initializer if each.name not in used]:
-        model.graph.initializer.remove(constant)
+    drop_unread(model.graph)
 
 
 def _normalisation(model: Any, reader: str) -> list[Any] | None:

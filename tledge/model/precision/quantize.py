@@ -208,6 +208,7 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, recipe: Recipe, 
     import onnx
 
     model = onnx.ModelProto.FromString(exact.SerializeToString())
+    layers.detach(model)
     ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, recipe.method)
     constant_factors.carry_ranges(model, ranges)
     left = layers.exclude(model, recipe.float_layers, _QUANTIZED_OPS)
