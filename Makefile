@@ -37,8 +37,16 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install
-	$(BIN)/python -m benchmarks
+# The peers of benchmarks.latency are no part of tledge, and 120 MB.
+PEERS := $(VENV)/.peers
+
+$(PEERS): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	touch $@
+
+# OPTIONS="--flowers DIR --nncf PYTHON": what is in no package.
+bench: $(PEERS)
+	$(BIN)/python -m benchmarks $(OPTIONS)
 
 # The JSON Schema of the document of 'tledge bench', from its dataclasses.
 schema: install

@@ -1,8 +1,8 @@
-"""Run every benchmark, keep the documents in benchmarks/results/MACHINE/COMMIT.json, and print the table.
+"""Run every benchmark, keep the documents in benchmarks/results/MACHINE/COMMIT.json, and write README's table anew.
 
-    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--nncf PYTHON] [NAME…]
+    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--nncf PYTHON] [--keep] [NAME…]
 
-With names, only those run, and nothing is kept.
+With names, only those run, and nothing is kept unless --keep says so: then it is added to what was kept of this commit.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, processes
-from tledge import machine
+from benchmarks import measure, processes, readme
+from tledge import machine, places
 
 NAMES = (
     *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets", "precision"),
-    *("train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
+    *("latency", "train", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
 _TAKES = {
     "accuracy": ("flowers",),
     "calibrate": ("nncf",),
+    "latency": ("flowers",),
     "precision": ("flowers", "fashion_mnist", "foreign", "nncf"),
+    "train": ("flowers",),
 }
 _NOTHING_TO_MEASURE = 3
 _HERE = Path(__file__).resolve().parent
@@ -34,12 +38,13 @@ def main() -> None:
     """Run, print, keep; exit with 1 when a benchmark could not run, whatever its claims came to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures for accuracy and precision")
+    parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures for accuracy, latency, precision, train")
     parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="idx files for precision")
     parser.add_argument("--foreign", type=Path, metavar="DIR", help="ONNX files of others for precision")
     parser.add_argument(
         "--nncf", type=Path, metavar="PYTHON", help="an interpreter with NNCF, for calibrate, precision"
     )
+    parser.add_argument("--keep", action="store_true", help="keep what the benchmarks named come to")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"there is no benchmark called {', '.join(sorted(unknown))}")
@@ -49,8 +54,9 @@ def main() -> None:
     for each in documents:
         print(f"\n{each['benchmark']} ({each['seconds']:.0f} s)")
         measure.show(each, as_json=False)
-    if not arguments.names:
-        print(f"\nKept in {_keep(documents, commit)}")
+    if documents and (arguments.keep or not arguments.names):
+        print(f"\nKept in {keep(documents, commit, _HERE / 'results')}")
+        readme.write()
     sys.exit(0 if all(found) else 1)
 
 
@@ -73,12 +79,15 @@ def _run(name: str, options: list[str | Path]) -> dict[str, Any] | bool:
     return json.loads(done.stdout) if done.returncode == 0 else done.returncode == _NOTHING_TO_MEASURE
 
 
-def _keep(documents: list[dict[str, Any]], commit: str) -> Path:
+def keep(documents: Sequence[dict[str, Any]], commit: str, results: Path) -> Path:
+    """Add `documents` to what `results` holds of this machine and `commit`, and return the file."""
     facts = machine.describe()
-    target = _HERE / "results" / measure.machine_slug(facts) / f"{commit[:12]}{'+' * commit.endswith('+')}.json"
+    target = results / measure.machine_slug(facts) / f"{commit[:12]}{'+' * commit.endswith('+')}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"commit": commit, "machine": facts, "benchmarks": documents}
-    target.write_text(json.dumps(kept, indent=2) + "\n")
+    before = json.loads(target.read_text())["benchmarks"] if target.is_file() else []
+    measured = datetime.now(UTC).isoformat(timespec="seconds")
+    kept = {"commit": commit, "measured": measured, "machine": facts, "benchmarks": [*before, *documents]}
+    places.write_whole(target, (json.dumps(kept, indent=2) + "\n").encode())
     return target
 
 

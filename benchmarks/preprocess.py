@@ -55,13 +55,22 @@ def photographs(folder: Path, source: Path | None, size: tuple[int, int], count:
     for number in range(count):
         picture = originals[number % len(originals)]
         picture = ImageOps.mirror(picture) if number % 4 > 1 else picture
-        picture = ImageOps.fit(_cut(picture, rng), size, Image.Resampling.BICUBIC)
-        if source is None:
-            noisy = np.asarray(picture) + rng.normal(0, _NOISE, (size[1], size[0], 1))
-            picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-        paths.append(folder / f"{size[0]}-{number}.jpg")
-        picture.save(paths[-1], quality=_QUALITY)
+        noise = _NOISE if source is None else 0
+        paths.append(save_photograph(_cut(picture, rng), folder / f"{size[0]}-{number}.jpg", size, rng, noise))
     return paths
+
+
+def save_photograph(
+    picture: Image.Image, path: Path, size: tuple[int, int], rng: np.random.Generator, noise: float = _NOISE
+) -> Path:
+    """Write `picture`, RGB, cut and scaled to `size` (width, height), as the JPEG file `path`; return `path`.
+
+    `noise` is the standard deviation, in grey levels, of what is added as a camera would.
+    """
+    scaled = np.asarray(ImageOps.fit(picture, size, Image.Resampling.BICUBIC))
+    noisy = scaled + rng.normal(0, noise, (size[1], size[0], 1)) if noise else scaled
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=_QUALITY)
+    return path
 
 
 def _originals(source: Path | None, count: int) -> list[Image.Image]:

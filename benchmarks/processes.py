@@ -44,13 +44,28 @@ def run(command: Sequence[str | Path], cache: Path, fine: Sequence[int] = (0,)) 
     Raises CalledProcessError when its exit code is not among `fine`.
     """
     words = [str(word) for word in command]
-    environment = {**os.environ, "TLEDGE_CACHE_DIR": str(cache)}
     start = time.perf_counter()
-    done = subprocess.run(words, cwd=cache, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(words, cwd=cache, env=_environment(cache), stdout=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - start
     if done.returncode not in fine:
         raise subprocess.CalledProcessError(done.returncode, words, done.stdout)
     return Finished(seconds, done.stdout)
+
+
+@contextmanager
+def start(command: Sequence[str | Path], cache: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start `command` as `run` does and talk with it over its standard input and output; end it with the block."""
+    words = [str(word) for word in command]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=cache, env=_environment(cache), **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "TLEDGE_CACHE_DIR": str(cache)}
 
 
 def python(code: str, *arguments: str | Path) -> list[str | Path]:

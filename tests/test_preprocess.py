@@ -493,12 +493,11 @@ def test_no_pictures_give_an_empty_batch():
         np.zeros(8, np.uint8),
         [[1, 2], [3, 4]],
         None,
-        b"bytes",
     ],
     ids=str,
 )
 def test_anything_else_is_a_type_error_that_says_what_must_hold(image):
-    with pytest.raises(TypeError, match=r"path, or uint8 \[H, W, 3\] RGB or \[H, W\] grey; found"):
+    with pytest.raises(TypeError, match=r"path, bytes, or uint8 \[H, W, 3\] RGB or \[H, W\] grey; found"):
         preprocess.preprocess([image], PreprocessSpec(8, 8))
 
 

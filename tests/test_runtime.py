@@ -80,6 +80,15 @@ def test_one_picture_needs_no_list(predictor, paths):
     assert predictor(picture) == predictor([picture])
 
 
+def test_bytes_of_a_file_are_its_picture(predictor, paths):
+    contents = [Path(path).read_bytes() for path in paths]
+    np.testing.assert_array_equal(predictor.probabilities(contents), predictor.probabilities(paths))
+    assert predictor(contents[0])[0].label == predictor(paths[0])[0].label
+    assert predictor(contents[0])[0].path == ""
+    with pytest.raises(DataError, match="Picture of 9 bytes"):
+        predictor([contents[0], b"photo.jpg"])
+
+
 def test_a_stack_of_arrays_is_a_list_of_them(predictor):
     stack = np.stack([draw_photo(kind, np.random.default_rng(kind), 40) for kind in range(3)])
     assert predictor(stack) == predictor(list(stack))

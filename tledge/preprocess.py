@@ -77,25 +77,25 @@ def whole(source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rgb)
 
 
-def pictures(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: PreprocessSpec) -> list[np.ndarray]:
+def pictures(samples: Iterable[str | os.PathLike[str] | bytes | np.ndarray], spec: PreprocessSpec) -> list[np.ndarray]:
     """Return each of `samples` as `whole` does; what they may be, and what is raised, is as in `preprocess`."""
     return [
-        _named(whole, sample) if isinstance(sample, str | os.PathLike) else whole(_checked(sample, spec))
+        _named(whole, sample) if isinstance(sample, str | bytes | os.PathLike) else whole(_checked(sample, spec))
         for sample in _listed(samples, spec)
     ]
 
 
-def preprocess(samples: Iterable[str | os.PathLike[str] | np.ndarray], spec: InputSpec) -> np.ndarray:
+def preprocess(samples: Iterable[str | os.PathLike[str] | bytes | np.ndarray], spec: InputSpec) -> np.ndarray:
     """Return a batch of N samples, as `empty` shapes it.
 
-    Pictures are paths or uint8 [H, W, 3] RGB or [H, W] grey; an array in place of the list must be [N, H, W, 3].
+    Pictures are paths, bytes of files, or uint8 [H, W, 3] RGB or [H, W] grey; an array for all must be [N, H, W, 3].
     Vectors are arrays of as many numbers as the model takes, or one array [N, length]. Raises DataError when a file
     cannot be decoded or a number is not finite, and TypeError for anything that is not of that form.
     """
     listed = _listed(samples, spec)
     out = empty(len(listed), spec)
     for sample, place in zip(listed, out, strict=True):
-        if isinstance(sample, str | os.PathLike):
+        if isinstance(sample, str | bytes | os.PathLike):
             _named(load_into, sample, spec, place)
         else:
             load_into(_checked(sample, spec), spec, place)
@@ -108,16 +108,19 @@ _WORDS = {"image": "Image", "vector": "Vector"}
 def _listed(samples: Iterable[Any], spec: InputSpec) -> list[Any]:
     batch = 4 if isinstance(spec, PreprocessSpec) else 2
     if isinstance(samples, str | bytes | os.PathLike) or (isinstance(samples, np.ndarray) and samples.ndim != batch):
-        wanted = "a list of paths or arrays, or uint8 [N, H, W, 3]" if batch == 4 else f"float32 [N, {spec.length}]"
+        wanted = (
+            "a list of paths, bytes or arrays, or uint8 [N, H, W, 3]" if batch == 4 else f"float32 [N, {spec.length}]"
+        )
         raise TypeError(f"{_WORDS[spec.kind]}s must be {wanted}; found {_describe(samples)}.")
     return list(samples)
 
 
-def _named(load: Callable[..., Any], path: str | os.PathLike[str], *rest: Any) -> Any:
+def _named(load: Callable[..., Any], source: str | os.PathLike[str] | bytes, *rest: Any) -> Any:
     try:
-        return load(path, *rest)
+        return load(source, *rest)
     except DataError as error:
-        raise DataError(f"Picture {os.fspath(path)}: {error.message}.", "Replace or remove it.") from error
+        name = f"of {len(source):,} bytes" if isinstance(source, bytes) else os.fspath(source)
+        raise DataError(f"Picture {name}: {error.message}.", "Replace or remove it.") from error
 
 
 def _checked(sample: object, spec: InputSpec) -> np.ndarray:
@@ -131,7 +134,9 @@ def _checked(sample: object, spec: InputSpec) -> np.ndarray:
         or not (sample.ndim == 2 or sample.shape[2:] == (3,))
         or sample.size == 0
     ):
-        raise TypeError(f"An image must be a path, or uint8 [H, W, 3] RGB or [H, W] grey; found {_describe(sample)}.")
+        raise TypeError(
+            f"An image must be a path, bytes, or uint8 [H, W, 3] RGB or [H, W] grey; found {_describe(sample)}."
+        )
     return np.ascontiguousarray(sample)
 
 

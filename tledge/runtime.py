@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import compress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,7 +39,8 @@ MANIFEST_VERSION = 1
 BATCH = 16
 _WHOLE = 4
 _PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool, "tuple[str, ...]": tuple}
-Images = Sequence[str | os.PathLike[str] | np.ndarray] | np.ndarray | str | os.PathLike[str]
+Image = str | os.PathLike[str] | bytes | np.ndarray
+Images = Sequence[Image] | Image
 
 
 class Predictor:
@@ -81,10 +83,10 @@ class Predictor:
         return _WHOLE if self.input.any_size else -(-BATCH // batch) * batch
 
     def __call__(self, images: Images) -> list[Prediction]:
-        """Return one prediction per picture: paths, uint8 arrays [H, W, 3] or [H, W] of any size, or one [N, H, W, 3].
+        """Return one prediction per picture: paths, bytes of files, uint8 arrays [H, W, 3] or [H, W] of any size.
 
-        A model of vectors takes arrays [length], or one [N, length]. Raises DataError for a picture that cannot be
-        read, TypeError for an array of another type or shape.
+        One array [N, H, W, 3] will do as well; a model of vectors takes arrays [length], or one [N, length]. Raises
+        DataError for a picture that cannot be read, TypeError for an array of another type or shape.
         """
         listed = self._listed(images)
         rows = self.probabilities(listed)
@@ -97,9 +99,11 @@ class Predictor:
         prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
         starts = range(0, len(listed), self.at_once)
         parts = [self.run(prepare(listed[start : start + self.at_once], spec)) for start in starts]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
-    def load(self, source: str | os.PathLike[str] | bytes | np.ndarray) -> np.ndarray:
+    def load(self, source: Image) -> np.ndarray:
         """Return one sample as `run` takes it: a picture (path, bytes of a file, pixels) or a vector.
 
         Raises DataError when it cannot be read, or is of the other kind than the model takes.
@@ -122,16 +126,20 @@ class Predictor:
 
         `label` is what the model decides on; of several labels, the most probable.
         """
-        manifest = self.manifest
-        named = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-        chosen = np.flatnonzero(decisions.predicted(row[None], manifest.thresholds, manifest.multilabel)[0])
-        best = int(row.argmax()) if manifest.multilabel else int(chosen[0])
-        labels = tuple(self.classes[i] for i in chosen)
-        return Prediction(path, self.classes[best], float(row[best]), named, labels)
+        classes, thresholds = self.manifest.classes, self.manifest.thresholds
+        values: list[float] = row.tolist()
+        named = dict(zip(classes, values, strict=True))
+        # In few steps: after a run of the network, each of them finds the processor's caches cold.
+        if not self.manifest.multilabel:
+            best = int(decisions.chosen(row[None], thresholds)[0])
+            return Prediction(path, classes[best], values[best], named, (classes[best],))
+        best = int(row.argmax())
+        decided = decisions.predicted(row[None], thresholds, multilabel=True)[0]
+        return Prediction(path, classes[best], values[best], named, tuple(compress(classes, decided)))
 
     def _listed(self, images: Images) -> list[Any]:
         single = 3 if isinstance(self.manifest.preprocess, PreprocessSpec) else 1
-        if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
+        if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
             return [images]
         return list(images)
 

@@ -72,7 +72,8 @@ def _png(image: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    # Pillow's `optimize` takes up to twenty times as long, for a tenth less.
+    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
     return _base64(buffer.getvalue())
 
 
