@@ -19,7 +19,7 @@ from tledge import machine
 
 NAMES = (
     *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets", "precision"),
-    *("train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
+    *("overhead", "train_time", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
 _TAKES = {
     "accuracy": ("flowers",),
