@@ -21,7 +21,7 @@ from tledge import machine, places
 
 NAMES = (
     *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets", "precision"),
-    *("latency", "train", "accuracy", "applications", "recipes", "finetune", "gpu"),
+    *("overhead", "gate", "latency", "train", "accuracy", "applications", "recipes", "finetune", "gpu"),
 )
 _TAKES = {
     "accuracy": ("flowers",),

@@ -148,12 +148,13 @@ def test_other_files_are_told_and_do_no_harm(measured: Document, tmp_path: Path)
 def test_odd_figures_are_no_figures(measured: Document, tmp_path: Path):
     for number, value in enumerate((None, 0, -1.0, "fast", True, {})):
         odd = changed(measured, scenarios={"single_stream": {"p50_ms": value}, "offline": value}, label=[1])
+        odd["reference"] = {"ratio": value}
         save(odd, tmp_path / f"{number}.json")
     (tmp_path / "6.json").write_text((tmp_path / "0.json").read_text().replace('"p50_ms": null', '"p50_ms": NaN'))
     with pytest.raises(DataError, match="holds no document"):
         tledge.bench_history(tmp_path)
     single = {"single_stream": {"p50_ms": 3, "p99_ms": "slow"}}
-    save(changed(measured, scenarios=single, label=[1]), tmp_path / "7.json")
+    save(changed(measured, scenarios=single, label=[1], reference=None), tmp_path / "7.json")
     result = tledge.bench_history(tmp_path, html=tmp_path / "page.html")
     ((point,),) = (group.points for group in result.groups)
     assert (point.p50_ms, point.p99_ms, point.label) == (3.0, None, None)

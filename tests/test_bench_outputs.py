@@ -169,7 +169,7 @@ def test_new_figures_stand_beside_the_old_ones(measured: Document):
 
 
 def test_only_what_was_measured_is_shown(measured: Document):
-    bare = changed(measured, scenarios={})
+    bare = changed(measured, scenarios={}, conditions=None)
     assert "single stream" not in benches.markdown(bare) and "offline" not in benches.markdown(bare)
     assert "peak memory" not in benches.markdown(measured)
     everything = benches.markdown(full(measured))
@@ -197,7 +197,7 @@ def headings(page: str) -> list[str]:
 
 
 def test_a_bare_page_has_figures_and_machine(measured: Document):
-    bare = changed(measured, scenarios={})
+    bare = changed(measured, scenarios={}, conditions=None)
     assert headings(benches.page(bare)) == ["Figures", "Machine and setting"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import pty
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import make_photos
 from typer.testing import CliRunner, Result
@@ -101,6 +103,83 @@ def test_bench_document(int8_model: Path) -> None:
     assert {"p50_ms", "p90_ms", "p99_ms"} <= found["scenarios"]["single_stream"].keys()
     assert found["scenarios"]["offline"]["samples_per_second"] > 0 and found["machine"]["cores"] > 0
     assert json.loads(Path("base.json").read_text()) == found
+
+
+def foreign(path: Path, dims: list[Any]) -> Path:
+    """Write an ONNX file that none of ours wrote: floats of `dims` in, twice as much out."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="LoadGen has no wheel for this processor")
+def test_bench_measures_all_scenarios_of_any_file() -> None:
+    model = foreign(Path("any.onnx"), ["batch", "sequence"])
+    every = [word for name in ("single_stream", "multi_stream", "server", "offline") for word in ("--scenario", name)]
+    options = ("--seconds", "2", "--samples-per-query", "3", "--latency-bound-ms", "200", "--mlperf-logs", "logs")
+    found = document("bench", model, *every, *options)
+    assert found["assumed"] == ["sequence = 128"] and found["input"] is None
+    assert found["warm_up"]["runs"] == found["warmup_runs"]
+    scenarios = found["scenarios"]
+    assert scenarios["multi_stream"]["samples_per_query"] == 3 and scenarios["multi_stream"]["p99_ms"] > 0
+    assert scenarios["server"]["latency_bound_ms"] == 200 and scenarios["server"]["queries_per_second"] > 0
+    single = scenarios["single_stream"]
+    assert sum(single["histogram"]["counts"]) == single["samples"] and single["timeline"]
+    for each in scenarios.values():
+        assert each["validity"]["loadgen"] and each["validity"]["valid"] in (True, False)
+    assert {"SingleStream", "MultiStream", "Offline"} < {place.name for place in Path("logs").iterdir()}
+    shown = invoke("bench", model, *every, "--seconds", "1", "--latency-bound-ms", "200").stdout
+    assert "samples/s within a p99 of" in shown and "multi stream of 8 p99" in shown
+    assert "VALID (LoadGen" in shown and "Assumed: sequence = 128" in shown
+
+
+def test_bench_without_loadgen_says_what_it_lacks(int8_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
+    both = ("--scenario", "single_stream", "--scenario", "multi_stream")
+    found = document("bench", int8_model, "--seconds", "0.3", *both)
+    for each in found["scenarios"].values():
+        assert each["validity"]["valid"] is None and "LoadGen" in each["validity"]["reason"]
+    for option in (["--scenario", "server"], ["--mlperf"], ["--mlperf-logs", "logs"]):
+        result = invoke("bench", int8_model, *option)
+        assert result.exit_code == 2 and result.stderr.count("\n") == 1 and "tledge[bench]" in result.stderr
+    assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scenario", "sever"), "Did you mean server?"),
+        (("--samples-per-query", "0"), "Samples per query must be between 1 and 4096"),
+        (("--latency-bound-ms", "0"), "The latency bound must be above 0"),
+        (("--latency-bound-ms", "nan"), "The latency bound must be above 0"),
+        (("--input", "gone.npz"), "gone.npz cannot be read"),
+        (("--input", "wrong.npz"), "input 'x' takes float values, found float64"),
+        (("--input", "other.npz"), "holds 'z', which is no input"),
+        (("--mlperf-logs", "taken"), "taken"),
+        (("--provider", "cuda"), "not active"),
+    ],
+    ids=str,
+)
+def test_bench_refuses_in_one_line(options: tuple[str, ...], message: str) -> None:
+    model = foreign(Path("any.onnx"), ["N", 4])
+    np.savez("wrong.npz", x=np.ones((2, 4)))
+    np.savez("other.npz", z=np.ones((2, 4), np.float32))
+    Path("taken").mkdir()
+    Path("taken", "file").write_text("")
+    result = invoke("bench", model, "--seconds", "0.1", *options)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and message in result.stderr
+
+
+def test_bench_feeds_samples_of_ones_own() -> None:
+    model = foreign(Path("any.onnx"), ["batch", "sequence"])
+    np.savez("own.npz", x=np.ones((5, 7), np.float32))
+    against = ("--against", model, "--max-regression", "1000%")
+    found = document("bench", model, "--seconds", "0.3", "--input", "own.npz", *against)
+    assert found["input"] == "own.npz" and found["assumed"] == [] and found["verdict"]
 
 
 @pytest.mark.parametrize("command", ["backbones", "doctor", "cache info", "cache verify", "cache prune --max-size 1T"])

@@ -389,7 +389,8 @@ def bench(
     ] = None,
     samples_per_query: Annotated[int, typer.Option(help="How many samples a query of multi_stream holds.")] = 8,
     latency_bound_ms: Annotated[
-        float | None, typer.Option(help="What p99 of server has to keep [5 times the median of one sample].")
+        float | None,
+        typer.Option(help="What p99 of server has to keep [5 times the median of one sample, 1 ms at least]."),
     ] = None,
     mlperf: Annotated[
         bool, typer.Option("--mlperf", help="Measure as long as MLPerf's rules ask: 10 minutes a scenario.")
@@ -445,7 +446,7 @@ def bench(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure latency and throughput here.
+    """Measure latency and throughput of any ONNX file here.
 
     Exits 1 when a budget does not hold, or the model is slower than --against, and 3 when that cannot be told.
     'tledge bench history DIR' draws what many of them saved.

@@ -11,7 +11,18 @@ from tledge.errors import OutputError, TledgeError
 from tledge.schema import DoctorResult
 
 _TRIAL_BYTES = 1 << 16  # an empty file fits on a full disk
-_PACKAGES = ("numpy", "pillow", "simplejpeg", "onnx", "tensorflow", "keras", "tf2onnx", "jinja2", "pygal")
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "onnx",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "jinja2",
+    "pygal",
+    "mlcommons-loadgen",
+)
 
 
 def doctor() -> DoctorResult:

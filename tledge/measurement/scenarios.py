@@ -33,7 +33,7 @@ def single_stream(subject: Subject, seconds: float, loadgen: LoadGen | None = No
 
     A graph of a fixed batch runs whole batches.
     """
-    marks, validity = _stream(subject, "SingleStream", 1, _least(subject), seconds, loadgen)
+    marks, validity = stream(subject, "SingleStream", 1, _least(subject), seconds, loadgen)
     return SingleStream(samples=len(marks) // 2, validity=validity, **latencies.figures(marks))
 
 
@@ -47,7 +47,7 @@ def multi_stream(
     batch = _least(subject)
     if subject.samples.batch is None and not subject.refuses(samples_per_query):
         batch = samples_per_query
-    marks, validity = _stream(subject, "MultiStream", samples_per_query, batch, seconds, loadgen)
+    marks, validity = stream(subject, "MultiStream", samples_per_query, batch, seconds, loadgen)
     found = latencies.figures(marks)
     return MultiStream(samples_per_query, batch, queries=len(marks) // 2, validity=validity, **found)
 
@@ -79,9 +79,13 @@ def _least(subject: Subject) -> int:
     return subject.batch_sizes[0]
 
 
-def _stream(
+def stream(
     subject: Subject, scenario: str, size: int, batch: int, seconds: float, loadgen: LoadGen | None
 ) -> tuple[latencies.Marks, Validity]:
+    """Run queries of `size` samples one after the other, `batch` samples at a time; return when each began and ended.
+
+    `scenario` is LoadGen's word, SingleStream or MultiStream.
+    """
     queries, run = subject.queries(size, batch), subject.session.run
     if not loadgen:
         return latencies.stream(run, queries, seconds), _PLAIN

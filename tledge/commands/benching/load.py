@@ -49,7 +49,7 @@ def check(load: Load) -> None:
     if load.latency_bound_ms is not None and not 0 < load.latency_bound_ms < math.inf:
         raise TledgeError(f"The latency bound must be above 0 ms and finite, got {load.latency_bound_ms:g}.")
     if load.logs:
-        places.check_free_folder(load.logs, force=False, files=())
+        places.check_free_folder(load.logs, force=False, files=("mlperf_log_summary.txt",))
     if load.mlperf or load.logs or "server" in load.scenarios:
         LoadGen()
 
