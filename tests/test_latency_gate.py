@@ -80,10 +80,12 @@ def gate(checkout: Path, /, **inputs: str) -> Ran:
 def baseline(place: Path, factor: float = 1.0, **machine: str) -> str:
     """Save the document of a bench of model.onnx, its latencies `factor` times as long; return its name."""
     found = documents.plain(tledge.bench("model.onnx", seconds=0.2, scenarios=["single_stream"]))
-    single = found["scenarios"]["single_stream"]
-    found["scenarios"]["single_stream"] = {
-        key: value * factor if key.startswith("p50") else value for key, value in single.items()
-    }
+    for part, names in (
+        ("single_stream", ("p50_ms", "p50_low_ms", "p50_high_ms")),
+        ("reference", ("ratio", "low", "high")),
+    ):
+        figures = found["scenarios"].get(part) or found.get(part) or {}
+        figures.update({name: figures[name] * factor for name in names if name in figures})
     found["machine"] |= machine
     return save(found, place / "baseline.json").name
 

@@ -45,6 +45,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
         "model": document["model"],
         "against": verdict.get("against"),
         "pairs": verdict.get("pairs"),
+        "ratio of p99": _p99(verdict.get("p99")),
         "commit": document.get("label"),
         "digest": document.get("digest"),
         "machine": ", ".join(str(machine[key]) for key in ("cpu", "system") if machine.get(key)),
@@ -57,6 +58,10 @@ def facts(document: Document) -> list[tuple[str, str]]:
         "measured": document.get("created"),
     }
     return [(name, str(value)) for name, value in found.items() if value not in (None, "", "unknown")]
+
+
+def _p99(ratio: Document | None) -> str:
+    return f"{ratio['ratio']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})" if ratio else ""
 
 
 def _heading(document: Document) -> str:
