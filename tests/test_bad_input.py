@@ -18,7 +18,8 @@ from conftest import make_photos
 from typer.testing import CliRunner
 
 import tledge
-from tledge.cli.app import _share, app
+from tledge.cli.app import app
+from tledge.cli.bench import _share
 from tledge.errors import DataError, ModelError, OutputError, TledgeError
 from tledge.seal import seal
 
