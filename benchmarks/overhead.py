@@ -28,8 +28,8 @@ SECONDS = 0.1
 PAUSE_S = 0.03  # as LoadGen takes to begin: onnxruntime's threads have gone to sleep by then
 PICTURES = 20  # of each class: what a model costs does not depend on how good it is
 BARE, OWN, LOADGEN = "a bare loop", "tledge's loop", "LoadGen"
-# Per inference, in seconds: what the loop takes in all, and what it reports.
-Took = dict[str, list[tuple[float, float]]]
+# Per inference, in seconds: what the loop takes in all, what it reports, and the median time between two runs.
+Took = dict[str, list[tuple[float, float, float]]]
 
 
 def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -42,13 +42,15 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _claims(name: str, path: Path, rounds: int, bar: float | None) -> Iterator[dict[str, Any]]:
     processes.say(f"{name}: {rounds} rounds")
     took = _rounds(measurement.open_subject(path), rounds)
-    bare, at_most = [whole for whole, _ in took[BARE]], f": at most {bar}" if bar else ""
+    bare, at_most = [whole for whole, _, _ in took[BARE]], f": at most {bar}" if bar else ""
     yield measure.claim(f"{name}: {BARE}, µs for an inference", measure.spread(1e6 * each for each in bare))
     for way in list(took)[1:]:
-        whole, reported = (list(each) for each in zip(*took[way], strict=True))
+        whole, reported, between = (list(each) for each in zip(*took[way], strict=True))
         beyond = measure.spread(1e6 * (ours - theirs) for ours, theirs in zip(whole, bare, strict=True))
         text = f"{name}: {way} beyond {BARE}, µs for an inference: at most {BAR_US:g}"
         yield measure.claim(text, beyond, at_most=BAR_US)
+        text = f"{name}: {way}, µs between the end of a run and the begin of the next, median"
+        yield measure.claim(text, measure.spread(1e6 * each for each in between))
         for words, took_ in (("in all", whole), ("as reported", reported)):
             text = f"{name}: {way} over {BARE}, {words}{at_most}"
             yield measure.claim(text, measure.ratio(took_, bare), at_most=bar, kind="ratio")
@@ -62,16 +64,18 @@ def _rounds(subject: Subject, rounds: int) -> Took:
     run(None, feed)
     count = max(10, round(SECONDS / (time.perf_counter() - start)))
 
-    def bare() -> tuple[float, float]:
+    def bare() -> tuple[float, float, float]:
         start = time.perf_counter()
         for _ in range(count):
             run(None, feed)
         each = (time.perf_counter() - start) / count
-        return each, each
+        return each, each, 0.0
 
-    def ours(loadgen: LoadGen | None) -> tuple[float, float]:
+    def ours(loadgen: LoadGen | None) -> tuple[float, float, float]:
         marks, _ = scenarios.stream(subject, "SingleStream", 1, 1, SECONDS, loadgen)
-        return (marks[-1] - marks[0]) / (len(marks) / 2) / 1e9, float(np.mean(latencies.milliseconds(marks))) / 1e3
+        times, reported = np.frombuffer(marks, np.int64), float(np.mean(latencies.milliseconds(marks)))
+        between = float(np.median(times[2::2] - times[1:-1:2]))
+        return int(times[-1] - times[0]) / (len(times) / 2) / 1e9, reported / 1e3, between / 1e9
 
     calls = {BARE: bare, OWN: lambda: ours(None)} | ({LOADGEN: lambda: ours(driver)} if driver else {})
     took: Took = {name: [] for name in calls}
