@@ -24,6 +24,7 @@ from tledge.errors import MissingExtra, OutputError, TledgeError
 from tledge.report import benches
 
 ROOT = Path(__file__).parent.parent
+OPTIONS = ("save", "junit", "markdown", "html")
 HOSTILE = "a|b`c*<script>alert(1)</script> [x](http://y) @all\n# z\x07\udcff.onnx"
 
 
@@ -230,6 +231,15 @@ def test_odd_histograms_are_drawn_or_left_out(measured: Document):
         headings(benches.page(made))
 
 
+def test_the_command_says_where_they_are(model: Path, tmp_path: Path):
+    paths = [f"--{option}={tmp_path / option}" for option in OPTIONS]
+    shown = invoke("bench", model, "--seconds", "0.02", "--scenario", "single_stream", "--json", *paths)
+    assert json.loads(shown.stdout) == json.loads((tmp_path / "save").read_text())
+    assert [line for line in shown.stderr.splitlines() if line.startswith("Written: ")] == [
+        f"Written: {tmp_path / option}" for option in OPTIONS
+    ]
+
+
 # ── Where they are written ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -250,9 +260,6 @@ def test_the_page_shows_the_trend_of_a_folder(model: Path, measured: Document, t
     (tmp_path / "other.json").write_text(json.dumps(changed(measured, threads=63)))
     tledge.bench(model, seconds=0.1, html=tmp_path / "b.html", history=tmp_path)
     assert any(heading.startswith("History: 6 measurements") for heading in headings((tmp_path / "b.html").read_text()))
-
-
-OPTIONS = ("save", "junit", "markdown", "html")
 
 
 @pytest.mark.parametrize("option", OPTIONS)
