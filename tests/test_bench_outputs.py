@@ -217,6 +217,13 @@ def test_any_verdict_has_its_place_on_the_scale(measured: Document, outcome: str
     assert len(places) == (0 if ratio is None else 4) and all(0 <= place <= 100 for place in places)
 
 
+def test_both_ratios_that_were_judged_are_shown(measured: Document):
+    document = judged(measured, "inconclusive")
+    document["verdict"]["p99"] = {"ratio": 1.08, "low": 1.005, "high": 1.803}
+    assert benches.page(document).count('class="scale inconclusive"') == 2
+    assert "1.080 (1.005 to 1.803)" in benches.markdown(document)
+
+
 def test_a_page_shows_names_as_text(measured: Document):
     page = benches.page(changed(judged(measured, "pass"), model=HOSTILE, label=HOSTILE))
     headings(page)
