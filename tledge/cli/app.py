@@ -491,9 +491,9 @@ def bench(
             force=force,
             on_progress=session.progress,
         )
+        session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
         for path in filter(None, (save, junit, markdown, html)):
             session.note(f"Written: {path}")
-        session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
         session.exit_code = _bench_code(result)
 
 
