@@ -23,6 +23,8 @@ def slowed(document: Document, factor: float) -> Document:
             made["scenarios"]["single_stream"][name] = value and value * factor
     if "offline" in made["scenarios"]:
         made["scenarios"]["offline"]["samples_per_second"] /= factor
+    if made.get("reference"):
+        made["reference"]["ratio"] *= factor
     return made
 
 

@@ -24,6 +24,7 @@ from tledge.errors import MissingExtra, OutputError, TledgeError
 from tledge.report import benches
 
 ROOT = Path(__file__).parent.parent
+OPTIONS = ("save", "junit", "markdown", "html")
 HOSTILE = "a|b`c*<script>alert(1)</script> [x](http://y) @all\n# z\x07\udcff.onnx"
 
 
@@ -216,6 +217,13 @@ def test_any_verdict_has_its_place_on_the_scale(measured: Document, outcome: str
     assert len(places) == (0 if ratio is None else 4) and all(0 <= place <= 100 for place in places)
 
 
+def test_both_ratios_that_were_judged_are_shown(measured: Document):
+    document = judged(measured, "inconclusive")
+    document["verdict"]["p99"] = {"ratio": 1.08, "low": 1.005, "high": 1.803}
+    assert benches.page(document).count('class="scale inconclusive"') == 2
+    assert "1.080 (1.005 to 1.803)" in benches.markdown(document)
+
+
 def test_a_page_shows_names_as_text(measured: Document):
     page = benches.page(changed(judged(measured, "pass"), model=HOSTILE, label=HOSTILE))
     headings(page)
@@ -228,6 +236,15 @@ def test_odd_histograms_are_drawn_or_left_out(measured: Document):
     for edges, counts in (([1.0, 1.0], [5]), ([0.0, 1.0], [5]), ([1.0, 2.0], [0]), ([1e-4, 1e4], [1])):
         single["histogram"] = {"edges_ms": edges, "counts": counts}
         headings(benches.page(made))
+
+
+def test_the_command_says_where_they_are(model: Path, tmp_path: Path):
+    paths = [f"--{option}={tmp_path / option}" for option in OPTIONS]
+    shown = invoke("bench", model, "--seconds", "0.02", "--scenario", "single_stream", "--json", *paths)
+    assert json.loads(shown.stdout) == json.loads((tmp_path / "save").read_text())
+    assert [line for line in shown.stderr.splitlines() if line.startswith("Written: ")] == [
+        f"Written: {tmp_path / option}" for option in OPTIONS
+    ]
 
 
 # ── Where they are written ───────────────────────────────────────────────────────────────────────────────────────────
@@ -250,9 +267,6 @@ def test_the_page_shows_the_trend_of_a_folder(model: Path, measured: Document, t
     (tmp_path / "other.json").write_text(json.dumps(changed(measured, threads=63)))
     tledge.bench(model, seconds=0.1, html=tmp_path / "b.html", history=tmp_path)
     assert any(heading.startswith("History: 6 measurements") for heading in headings((tmp_path / "b.html").read_text()))
-
-
-OPTIONS = ("save", "junit", "markdown", "html")
 
 
 @pytest.mark.parametrize("option", OPTIONS)

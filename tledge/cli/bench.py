@@ -139,6 +139,8 @@ def bench(
             on_progress=session.progress,
         )
         session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
+        for path in filter(None, (save, junit, markdown, html)):
+            session.note(f"Written: {path}")
         session.exit_code = _bench_code(result)
 
 

@@ -51,7 +51,7 @@ def _contents(document: Document, old: Document | None, history: HistoryGroup | 
         "label": document.get("label"),
         "headline": headline(document)[1],
         "verdict": verdict,
-        "interval": _interval(verdict) if verdict else None,
+        "intervals": _intervals(verdict) if verdict else [],
         "checks": checks(document),
         "tiles": _tiles(document),
         "warnings": warnings(document),
@@ -86,13 +86,21 @@ def _stages(end_to_end: Document) -> tuple[str, list[tuple[str, float, float]]]:
     return end_to_end.get("pictures", ""), [(name, value, value / longest) for name, value in found]
 
 
-def _interval(verdict: Document) -> dict[str, Any] | None:
+def _intervals(verdict: Document) -> list[tuple[str, Document, dict[str, float]]]:
+    """Return (which latency, its ratio, places on the scale) for each ratio that was judged."""
+    limit = 1 + verdict["max_regression"]
+    judged = [("median latency", verdict), ("p99 latency", verdict.get("p99") or {})]
+    return [(name, each, _places(each, limit)) for name, each in judged if None not in _bounds(each)]
+
+
+def _bounds(ratio: Document) -> tuple[float | None, ...]:
+    return tuple(ratio.get(name) for name in ("low", "ratio", "high"))
+
+
+def _places(ratio: Document, limit: float) -> dict[str, float]:
     """Return where the ratio, its interval, 1 and the limit lie on an axis from 0 to 100."""
-    ratio, low, high, limit = verdict["ratio"], verdict["low"], verdict["high"], 1 + verdict["max_regression"]
-    if ratio is None or low is None or high is None:
-        return None
-    left, right = min(low, 1.0), max(high, limit)
+    left, right = min(ratio["low"], 1.0), max(ratio["high"], limit)
     margin = 0.15 * (right - left) or 0.01
     scale = 100 / (right - left + 2 * margin)
-    places = {"low": low, "ratio": ratio, "high": high, "one": 1.0, "limit": limit}
-    return {name: round((value - left + margin) * scale, 2) for name, value in places.items()}
+    values = {"low": ratio["low"], "ratio": ratio["ratio"], "high": ratio["high"], "one": 1.0, "limit": limit}
+    return {name: round((value - left + margin) * scale, 2) for name, value in values.items()}
