@@ -12,7 +12,8 @@ from conftest import make_model, make_photos
 from typer.testing import CliRunner, Result
 
 import tledge
-from tledge.cli.app import _bench_code, app
+from tledge.cli.app import app
+from tledge.cli.bench import _bench_code
 from tledge.errors import TledgeError
 from tledge.schema import BudgetCheck, Verdict
 
