@@ -28,8 +28,9 @@ import numpy as np
 
 from benchmarks import measure, processes, script, slower, small_model
 from benchmarks.slower import opener
-from tledge.measurement import against_baseline, against_model, against_reference, intervals, workload
-from tledge.measurement.pairs import pairs
+from tledge.measurement import against_baseline, against_model, against_reference
+from tledge.measurement.judging import intervals, workload
+from tledge.measurement.judging.pairs import pairs
 from tledge.schema import Verdict
 
 LIMIT, SLIGHT_LIMIT = 0.05, 0.01

@@ -21,7 +21,8 @@ import numpy as np
 
 from benchmarks import datasets, measure, processes, script
 from tledge import measurement
-from tledge.measurement import LoadGen, Subject, latencies, scenarios
+from tledge.measurement import LoadGen, Subject
+from tledge.measurement.load import latencies, scenarios
 
 BAR_US, BAR_RATIO = 20.0, 1.02
 SECONDS = 0.1

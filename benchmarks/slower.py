@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import processes
-from tledge.measurement import intervals, open_subject
-from tledge.measurement.pairs import Opener, pairs
+from tledge.measurement import open_subject
+from tledge.measurement.judging import intervals
+from tledge.measurement.judging.pairs import Opener, pairs
 
 _WIDTH = 256
 _SECONDS = 6.0

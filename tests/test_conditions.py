@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from test_energy import draw
 
-from tledge.measurement import conditions, cpu_time, machine_state
-from tledge.measurement.cpu_time import CpuTime
+from tledge.measurement.box import conditions, cpu_time, machine_state
+from tledge.measurement.box.cpu_time import CpuTime
 from tledge.schema import MachineState, SingleStream, Window
 
 CORE = min(os.sched_getaffinity(0))

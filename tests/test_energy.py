@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from conftest import make_model
 
-from tledge.measurement import Subject, energy, open_subject
-from tledge.measurement.energy import ina3221, nvml, rapl
+from tledge.measurement import Subject, open_subject
+from tledge.measurement.box import energy
+from tledge.measurement.box.energy import ina3221, nvml, rapl
 
 COMPILER = os.environ.get("CXX", "g++")
 RANGE_UJ = 262143328850
@@ -162,7 +163,7 @@ def with_nvml(folder: Path, code: str, *, counter: bool = True) -> str:
     define = f"-DWITHOUT_COUNTER={int(not counter)}"
     subprocess.run([COMPILER, "-shared", "-fPIC", define, source, "-o", library], check=True)
     done = subprocess.run(
-        [sys.executable, "-c", f"from tledge.measurement.energy import nvml\n{code}"],
+        [sys.executable, "-c", f"from tledge.measurement.box.energy import nvml\n{code}"],
         env={**os.environ, "LD_LIBRARY_PATH": str(folder)},
         capture_output=True,
         text=True,

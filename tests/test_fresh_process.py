@@ -14,9 +14,10 @@ import pytest
 from conftest import make_model
 
 from tledge.errors import TledgeError
-from tledge.measurement import Subject, fresh_process, open_subject
-from tledge.measurement.cold_start import cold_start
-from tledge.measurement.resources import resources
+from tledge.measurement import Subject, open_subject
+from tledge.measurement.box import fresh_process
+from tledge.measurement.box.cold_start import cold_start
+from tledge.measurement.box.resources import resources
 
 MEGABYTE = 1_000_000
 

@@ -16,10 +16,11 @@ from conftest import make_backbone, make_model
 
 import tledge
 from tledge.errors import TledgeError
-from tledge.measurement import against_baseline, against_model, against_reference, intervals, open_subject, workload
-from tledge.measurement.gate import judge
-from tledge.measurement.intervals import FEWEST, Interval
-from tledge.measurement.pairs import Opener, pairs
+from tledge.measurement import against_baseline, against_model, against_reference, open_subject
+from tledge.measurement.judging import intervals, workload
+from tledge.measurement.judging.gate import judge
+from tledge.measurement.judging.intervals import FEWEST, Interval
+from tledge.measurement.judging.pairs import Opener, pairs
 from tledge.schema import Reference, Verdict
 
 MANY = 10**6  # openings, so that nothing is allowed for them
@@ -196,8 +197,8 @@ def test_both_are_opened_anew_in_turn(small, monkeypatch):
     def told(name: str) -> Opener:
         return lambda: (opened.append(name), open_subject(small, threads=1))[1]
 
-    monkeypatch.setattr("tledge.measurement.pairs._OPEN_S", 0.0)
-    monkeypatch.setattr("tledge.measurement.pairs._SHARE", 0)
+    monkeypatch.setattr("tledge.measurement.judging.pairs._OPEN_S", 0.0)
+    monkeypatch.setattr("tledge.measurement.judging.pairs._SHARE", 0)
     growing = pairs(told("new"), told("old"))
     counts = [(len(each), each.openings) for each, _ in zip(growing, range(3), strict=False)]
     assert counts == [(1, 1), (2, 2), (3, 3)]

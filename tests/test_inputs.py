@@ -13,7 +13,7 @@ from conftest import make_model
 
 from tledge.errors import DataError, ModelError, TledgeError
 from tledge.measurement import Subject, offline, open_subject
-from tledge.measurement.inputs import Samples, samples
+from tledge.measurement.feeding.inputs import Samples, samples
 
 FLOAT, HALF, BYTES, INT8, LONG, FLAG, TEXT = (
     f"tensor({name})" for name in ("float", "float16", "uint8", "int8", "int64", "bool", "string")

@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_model
 
-from tledge.measurement import (
-    Subject,
-    open_subject,
-)
+from tledge.measurement import Subject, open_subject
 from tledge.measurement.statistics import FEWEST, median_interval
 
 

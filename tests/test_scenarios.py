@@ -18,9 +18,10 @@ import pytest
 from conftest import make_model
 
 from tledge.errors import MissingExtra, ModelError
-from tledge.measurement import LoadGen, Subject, latencies, multi_stream, offline, open_subject, single_stream, warm_up
+from tledge.measurement import LoadGen, Subject, multi_stream, offline, open_subject, single_stream, warm_up
 from tledge.measurement import server as run_server
-from tledge.measurement.server import Search, highest_rate
+from tledge.measurement.load import latencies
+from tledge.measurement.load.server import Search, highest_rate
 
 needs_loadgen = pytest.mark.skipif(platform.machine() != "x86_64", reason="LoadGen has no wheel for this processor")
 DRIVEN = [pytest.param(False, id="plain"), pytest.param(True, id="LoadGen", marks=needs_loadgen)]

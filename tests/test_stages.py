@@ -14,8 +14,9 @@ from PIL import Image
 from tledge import heads
 from tledge.decode import decode
 from tledge.errors import DataError, TledgeError
-from tledge.measurement import Subject, open_subject, sample_pictures, stages
-from tledge.measurement.sample_pictures import Pictures
+from tledge.measurement import Subject, open_subject
+from tledge.measurement.box import sample_pictures, stages
+from tledge.measurement.box.sample_pictures import Pictures
 from tledge.model.image_input import take_any_size
 from tledge.model.join import join
 from tledge.model.manifest import stamp

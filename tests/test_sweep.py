@@ -18,7 +18,8 @@ from tledge import heads, measurement
 from tledge.cli.app import app
 from tledge.commands.benching import axes
 from tledge.errors import TledgeError
-from tledge.measurement import Setting, front, held_sessions, measure_in_turn, tied
+from tledge.measurement import Setting, front, measure_in_turn, tied
+from tledge.measurement.sweeps import held_sessions
 from tledge.model.join import join
 from tledge.model.manifest import stamp
 from tledge.report import sweep_plot

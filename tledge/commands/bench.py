@@ -16,7 +16,7 @@ from tledge.commands.benching.sweep import sweep as measure_sweep
 from tledge.commands.clock import Clock, Progress
 from tledge.commands.pipeline import now
 from tledge.errors import TledgeError
-from tledge.measurement import conditions
+from tledge.measurement.box import conditions
 from tledge.schema import BenchResult, BoxBudgets
 
 __all__ = ["BY_DEFAULT", "SCENARIOS", "bench"]

@@ -1,17 +1,17 @@
 """Model → Measurement: latency, throughput, and whether it got worse."""
 
-from tledge.measurement.change_points import change_points
-from tledge.measurement.gate import against_baseline, against_model, against_reference
-from tledge.measurement.held_sessions import Setting
 from tledge.measurement.in_turn import median_latencies_ms
-from tledge.measurement.loadgen import LoadGen
-from tledge.measurement.pairs import Opener
-from tledge.measurement.pareto import front
-from tledge.measurement.scenarios import SAMPLES_PER_QUERY, multi_stream, offline, single_stream
-from tledge.measurement.server import server
-from tledge.measurement.settings_in_turn import ROUNDS, Measured, measure_in_turn, tied
+from tledge.measurement.judging.change_points import change_points
+from tledge.measurement.judging.gate import against_baseline, against_model, against_reference
+from tledge.measurement.judging.pairs import Opener
+from tledge.measurement.load.loadgen import LoadGen
+from tledge.measurement.load.scenarios import SAMPLES_PER_QUERY, multi_stream, offline, single_stream
+from tledge.measurement.load.server import server
+from tledge.measurement.load.warming import warm_up
 from tledge.measurement.subject import Subject, is_ours, open_subject
-from tledge.measurement.warming import warm_up
+from tledge.measurement.sweeps.held_sessions import Setting
+from tledge.measurement.sweeps.pareto import front
+from tledge.measurement.sweeps.settings_in_turn import ROUNDS, Measured, measure_in_turn, tied
 
 __all__ = [
     "ROUNDS",

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tledge.measurement.inputs import Feed
-from tledge.measurement.scenarios import timed
+from tledge.measurement.feeding.inputs import Feed
+from tledge.measurement.load.scenarios import timed
+from tledge.measurement.load.warming import warm_up
 from tledge.measurement.subject import Subject
-from tledge.measurement.warming import warm_up
 
 _ROUNDS = 6
 

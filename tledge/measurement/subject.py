@@ -17,7 +17,7 @@ import numpy as np
 from tledge import engine, outline, seal
 from tledge.errors import DataError, ModelError
 from tledge.installation import first_line
-from tledge.measurement import given, inputs
+from tledge.measurement.feeding import given, inputs
 from tledge.runtime import MANIFEST_KEY, Predictor
 from tledge.schema import NodeElsewhere
 

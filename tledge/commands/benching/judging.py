@@ -10,7 +10,7 @@ from typing import Any
 
 from tledge import documents, engine, machine, measurement
 from tledge.errors import TledgeError
-from tledge.measurement import workload
+from tledge.measurement.judging import workload
 from tledge.schema import Reference, Verdict
 
 # Threads that spin after a run, waiting for the next, would take the cores from the other model of a pair.

@@ -8,8 +8,8 @@ from typing import Any
 
 from tledge import engine, places
 from tledge.commands.clock import Clock
-from tledge.measurement import cold_start, conditions, resources, sample_pictures, stages
-from tledge.measurement.sample_pictures import Pictures
+from tledge.measurement.box import cold_start, conditions, resources, sample_pictures, stages
+from tledge.measurement.box.sample_pictures import Pictures
 from tledge.measurement.subject import Subject
 from tledge.schema import BoxBudgets, Conditions, SingleStream
 

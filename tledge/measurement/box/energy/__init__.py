@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge.measurement.energy import ina3221, nvml, rapl
-from tledge.measurement.energy.meter import Meter
+from tledge.measurement.box.energy import ina3221, nvml, rapl
+from tledge.measurement.box.energy.meter import Meter
 from tledge.measurement.subject import Subject
 from tledge.schema import Energy, EnergyPart
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tledge.errors import ModelError
-from tledge.measurement.given import Given, fit
-from tledge.measurement.sizes import Shape, Sizes, lone_picture
+from tledge.measurement.feeding.given import Given, fit
+from tledge.measurement.feeding.sizes import Shape, Sizes, lone_picture
 
 if TYPE_CHECKING:
     import onnxruntime

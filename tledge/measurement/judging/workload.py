@@ -18,7 +18,7 @@ FILE = "workload.onnx"
 
 def path() -> Path:
     """Return where the workload's ONNX file is."""
-    return Path(str(resources.files("tledge.measurement") / FILE))
+    return Path(str(resources.files("tledge.measurement.judging") / FILE))
 
 
 def digest() -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tledge import places
 from tledge.errors import MissingExtra, TledgeError
-from tledge.measurement.latencies import undisturbed
+from tledge.measurement.load.latencies import undisturbed
 from tledge.schema import Validity
 
 MLPERF_S = 600.0

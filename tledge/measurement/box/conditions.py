@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tledge.measurement import cpu_time, machine_state
-from tledge.measurement.cpu_time import CpuTime
+from tledge.measurement.box import cpu_time, machine_state
+from tledge.measurement.box.cpu_time import CpuTime
 from tledge.schema import Conditions, MachineState, SingleStream
 
 # What a warning is worth. Of two cores, 5 % is a tenth of one; a tick of /proc/stat is 0.01 s.

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tledge.errors import ModelError
-from tledge.measurement import latencies
-from tledge.measurement.loadgen import MLPERF_S, LoadGen
+from tledge.measurement.load import latencies
+from tledge.measurement.load.loadgen import MLPERF_S, LoadGen
 from tledge.measurement.subject import Subject
 from tledge.schema import MultiStream, Offline, SingleStream, Validity
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tledge import engine, machine
-from tledge.measurement.inputs import Feed
+from tledge.measurement.feeding.inputs import Feed
 from tledge.measurement.subject import Subject, open_subject
 
 _SHARE_OF_MEMORY = 1 / 4

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tledge.measurement.machine_state import own_cores, text
+from tledge.measurement.box.machine_state import own_cores, text
 
 _IDLE, _IOWAIT, _STEAL, _FIELDS = 3, 4, 7, 8  # what follows, time of guests, is in the first two already
 _NANO, _MICRO = 1e-9, 1e-6

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.measurement import latencies
-from tledge.measurement.loadgen import LoadGen, Run
+from tledge.measurement.load import latencies
+from tledge.measurement.load.loadgen import LoadGen, Run
 from tledge.measurement.subject import Subject
 from tledge.schema import Rate, Server
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tledge.measurement import energy, fresh_process
+from tledge.measurement.box import energy, fresh_process
 from tledge.measurement.subject import Subject
 from tledge.schema import Resources
 

@@ -16,10 +16,10 @@ import numpy as np
 from tledge import engine
 from tledge.errors import TledgeError
 from tledge.installation import first_line
-from tledge.measurement.held_sessions import HeldSessions, Setting
-from tledge.measurement.scenarios import timed
+from tledge.measurement.load.scenarios import timed
 from tledge.measurement.statistics import FEWEST, median_interval
 from tledge.measurement.subject import Subject, open_subject
+from tledge.measurement.sweeps.held_sessions import HeldSessions, Setting
 
 ROUNDS = FEWEST  # so many that rounds which all agree are evidence
 _FEWEST_FOR_P99 = 100

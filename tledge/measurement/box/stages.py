@@ -11,8 +11,8 @@ import numpy as np
 from tledge import preprocess
 from tledge.decode import decode
 from tledge.errors import DataError, TledgeError
-from tledge.measurement.sample_pictures import Pictures
-from tledge.measurement.scenarios import timed
+from tledge.measurement.box.sample_pictures import Pictures
+from tledge.measurement.load.scenarios import timed
 from tledge.measurement.subject import Subject
 from tledge.runtime import Predictor
 from tledge.schema import EndToEnd, Prediction, PreprocessSpec, Stage

@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from tledge.measurement import intervals
-from tledge.measurement.intervals import Interval
-from tledge.measurement.pairs import Opener, Pairs, pairs
+from tledge.measurement.judging import intervals
+from tledge.measurement.judging.intervals import Interval
+from tledge.measurement.judging.pairs import Opener, Pairs, pairs
 from tledge.schema import Quantile, Reference, Verdict
 
 ERROR = 0.01  # how often a verdict may be wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from statistics import median
 
-from tledge.measurement import fresh_process
+from tledge.measurement.box import fresh_process
 from tledge.measurement.subject import Subject
 from tledge.schema import ColdStart
 

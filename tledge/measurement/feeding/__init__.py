@@ -1,0 +1,1 @@
+"""What the inputs of any graph are fed."""

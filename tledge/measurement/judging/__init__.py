@@ -1,0 +1,1 @@
+"""Is a model slower than another one, or than it was?"""
