@@ -28,9 +28,8 @@ import numpy as np
 
 from benchmarks import measure, processes, script, slower, small_model
 from benchmarks.slower import opener
-from tledge.measurement import against_baseline, against_model, against_reference
-from tledge.measurement.judging import intervals, workload
-from tledge.measurement.judging.pairs import pairs
+from tledge import machine
+from tledge.measurement.judging import apart
 from tledge.schema import Verdict
 
 LIMIT, SLIGHT_LIMIT = 0.05, 0.01
@@ -114,7 +113,7 @@ def _width(model: Path) -> Iterator[dict[str, Any]]:
 
 def _baseline(model: Path, then: Any, gates: int) -> Iterator[dict[str, Any]]:
     def gate() -> Verdict:
-        return against_baseline(opener(model), opener(workload.path()), then, "baseline", LIMIT, 10)[0]
+        return apart.against_baseline(model, then, "baseline", _setting(), LIMIT, 10)[0]
 
     found = _gates("baseline", gates, gate)
     text = f"a baseline saved quiet, {gates} comparisons beside a neighbour, limit 5 %: share without regression"
@@ -125,11 +124,15 @@ def _baseline(model: Path, then: Any, gates: int) -> Iterator[dict[str, Any]]:
 
 
 def _saved(model: Path) -> Any:
-    return against_reference(opener(model), opener(workload.path()), workload.digest(), 5)
+    return apart.against_reference(model, _setting(), 5)
 
 
 def _against(new: Path, old: Path, limit: float) -> Verdict:
-    return against_model(opener(new), opener(old), old.name, limit, SECONDS_BAR - 2)
+    return apart.against_model(new, old, _setting(), limit, SECONDS_BAR - 3)
+
+
+def _setting() -> apart.Setting:
+    return {"provider": "cpu", "threads": machine.cores(), "input_file": None}
 
 
 def _gates(what: str, count: int, gate: Callable[[], Verdict]) -> list[tuple[Verdict, float]]:
@@ -155,10 +158,8 @@ def _seconds(found: list[tuple[Verdict, float]]) -> measure.Spread:
 
 
 def _paired(model: Path) -> float:
-    for found in pairs(opener(model), opener(model)):
-        if sum(found.new_s) + sum(found.old_s) >= _WIDTH_S:
-            return intervals.of_medians(*found.arrays(), found.openings, 0.01).ratio
-    raise AssertionError("pairs never end")
+    # A limit of nothing is one that the same model cannot be told from, so that all of the time is used.
+    return apart.against_model(model, model, _setting(), 0.0, _WIDTH_S).ratio
 
 
 def _median(model: Path) -> float:

@@ -39,6 +39,8 @@ PRESETS: dict[str, dict[str, str]] = {
 }
 _LOG = logging.getLogger("tledge")
 _FATAL = 4
+# How many threads all sessions of this process share, if they do.
+_shared: int | None = None
 
 
 def open_session(
@@ -69,6 +71,21 @@ def open_session(
         if provider != "auto":
             raise
     return _start(ort, model, options, "cpu", {}, what)
+
+
+def share_threads(threads: int) -> bool:
+    """Let all sessions of this process run on the same `threads` threads; return whether this onnxruntime can do that.
+
+    Must come before the first session of the process. What `threads` other calls ask for has no effect from then on.
+    """
+    global _shared
+    ort = _onnxruntime()
+    if not hasattr(ort, "set_global_thread_pool_sizes"):
+        return False
+    ort.set_default_logger_severity(_FATAL)  # it would warn of every session that its own number is ignored
+    ort.set_global_thread_pool_sizes(threads, 1)
+    _shared = threads
+    return True
 
 
 def check(provider: str) -> None:
@@ -124,7 +141,7 @@ def nodes_elsewhere(session: onnxruntime.InferenceSession, model: bytes) -> tupl
 
 def threads_of(session: onnxruntime.InferenceSession) -> int:
     """Return the number of intra-op threads that `session` was opened with."""
-    return session.get_session_options().intra_op_num_threads
+    return _shared or session.get_session_options().intra_op_num_threads
 
 
 def _asked(provider: str, ort: Any) -> tuple[str, tuple[str, ...]]:
@@ -150,8 +167,11 @@ def _asked(provider: str, ort: Any) -> tuple[str, tuple[str, ...]]:
 def _options(ort: Any, threads: int, tune: dict[str, str]) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    if _shared:
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
     for key, value in tune.items():
         options.add_session_config_entry(key, value)
     return options

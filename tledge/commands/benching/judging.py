@@ -10,11 +10,9 @@ from typing import Any
 
 from tledge import documents, engine, machine, measurement
 from tledge.errors import TledgeError
-from tledge.measurement.judging import workload
+from tledge.measurement.judging import apart, workload
 from tledge.schema import Reference, Verdict
 
-# Threads that spin after a run, waiting for the next, would take the cores from the other model of a pair.
-_IN_PAIRS = {"session.force_spinning_stop": "1"}
 _BASELINE_KEYS = ("schema_version", "machine", "provider", "threads", "reference")
 _SAME_MACHINE = ("cpu", "instruction_sets", "cores", "memory_bytes")
 
@@ -64,40 +62,28 @@ def judge(
     `provider` is what was asked for when it was opened. `seconds` bounds the verdict; the workload alone takes a
     quarter of it.
     """
-    provider = engine.resolved(provider, subject.session)
-    model, fixed = _opener(subject, provider, subject.path), _workload(subject, provider)
-    against = judging.against
+    setting = {
+        "provider": engine.resolved(provider, subject.session),
+        "threads": subject.threads,
+        "input_file": subject.samples.source,
+    }
+    model, against, limit = subject.path, judging.against, judging.max_regression
     if isinstance(against, Baseline):
         if differs := _differs(subject, against, judging.allow_other_machine):
             tell("Comparing with the fixed workload")
-            return _not_comparable(against, differs, judging), _reference(model, fixed, seconds)
+            return _not_comparable(against, differs, judging), _reference(model, setting, seconds)
         tell("Comparing with the baseline")
-        return measurement.against_baseline(
-            model, fixed, against.reference, str(against.path), judging.max_regression, seconds
-        )
+        return apart.against_baseline(model, against.reference, str(against.path), setting, limit, seconds)
     verdict = None
     if against:
         tell("Comparing in pairs")
-        old = _opener(subject, provider, against)
-        verdict = measurement.against_model(model, old, str(against), judging.max_regression, seconds, p99=judging.p99)
+        verdict = apart.against_model(model, against, setting, limit, seconds, p99=judging.p99)
     tell("Comparing with the fixed workload")
-    return verdict, _reference(model, fixed, seconds)
+    return verdict, _reference(model, setting, seconds)
 
 
-def _opener(subject: measurement.Subject, provider: str, path: Path) -> measurement.Opener:
-    """Return what opens the model at `path` as `subject` was opened, for pairs."""
-    given = subject.samples.source
-    return lambda: measurement.open_subject(
-        path, provider=provider, threads=subject.threads, tune=_IN_PAIRS, input_file=given
-    )
-
-
-def _workload(subject: measurement.Subject, provider: str) -> measurement.Opener:
-    return lambda: measurement.open_subject(workload.path(), provider=provider, threads=subject.threads, tune=_IN_PAIRS)
-
-
-def _reference(model: measurement.Opener, fixed: measurement.Opener, seconds: float) -> Reference:
-    return measurement.against_reference(model, fixed, workload.digest(), seconds / 4)
+def _reference(model: Path, setting: apart.Setting, seconds: float) -> Reference:
+    return apart.against_reference(model, setting, seconds / 4)
 
 
 def _differs(subject: measurement.Subject, baseline: Baseline, allow_other_machine: bool) -> list[str]:

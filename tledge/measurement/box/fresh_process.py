@@ -49,7 +49,8 @@ def run(
             "idle_seconds": idle_seconds,
         }
         spawned = time.monotonic()
-        return {"spawned": spawned, **_answer(order, environment or {}, str(subject.path))}
+        wait_s = None if provider.startswith("tensorrt") else _WAIT_S
+        return {"spawned": spawned, **ask(_PROGRAM, order, str(subject.path), wait_s, environment or {})}
 
 
 def settle() -> None:
@@ -65,22 +66,29 @@ def _plain(values: np.ndarray) -> np.ndarray:
     return values.astype(str) if values.dtype == object else values  # texts: an array of objects would be pickled
 
 
-def _answer(order: dict[str, Any], environment: dict[str, str], name: str) -> dict[str, float]:
-    command = [sys.executable, "-P", str(_PROGRAM), json.dumps(order)]
+def ask(
+    program: Path, order: dict[str, Any], name: str, wait_s: float | None, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run the file `program` on `order` in a fresh process, and return the JSON object in the last line it prints.
+
+    Raises TledgeError, which calls the model `name`, when the process fails, with its last line, or does not end
+    within `wait_s`.
+    """
+    command = [sys.executable, "-P", str(program), json.dumps(order)]
     # The process must find the same packages, wherever this one was told to look for them.
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=None if order["provider"].startswith("tensorrt") else _WAIT_S,
+            timeout=wait_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise TledgeError(f"A fresh process that runs {name} had not ended after {_WAIT_S:.0f} s.") from error
+        raise TledgeError(f"A fresh process that runs {name} had not ended after {wait_s:.0f} s.") from error
     if done.returncode != 0:
         raise _failed(done, name)
     return json.loads(done.stdout.splitlines()[-1])

@@ -21,7 +21,8 @@ import numpy as np
 
 BLOCK = 5  # pairs: medians of fewer are no medians, more last long enough for the pace to change within
 FEWEST = 11  # blocks: of fewer, not even the smallest and the largest enclose the median at every look
-OPENING_SD = 0.004  # of the logarithm of the ratio, seen with the same file opened twenty times, fp32 and int8
+OPENING_SD = 0.005  # of the logarithm of the ratio, seen with the same file opened twenty times, fp32 and int8
+OWN_THREADS_SD = 0.3  # the same, where each of two sessions has threads of its own and a core is busy (see apart.py)
 _BLOCKS_FROM = 100  # pairs; below, each pair is a block, since there are not blocks enough
 _RESAMPLES = 2000
 _CHUNK = 4_000_000
