@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ import pytest
 from conftest import make_backbone, make_model
 
 import tledge
-from tledge.errors import TledgeError
+from tledge.errors import ModelError, TledgeError
 from tledge.measurement import against_baseline, against_model, against_reference, open_subject
-from tledge.measurement.judging import intervals, workload
+from tledge.measurement.judging import apart, intervals, workload
 from tledge.measurement.judging.gate import judge
 from tledge.measurement.judging.intervals import FEWEST, Interval
 from tledge.measurement.judging.pairs import Opener, pairs
@@ -316,3 +318,52 @@ def test_a_document_of_an_older_tledge_is_refused(small, saved):
 def test_the_tail_is_not_stored(small, saved):
     with pytest.raises(TledgeError, match="in pairs"):
         bench(small, saved, p99=True)
+
+
+# ── In a process of its own ──────────────────────────────────────────────────────────────────────────────────────────
+
+SETTING = {"provider": "cpu", "threads": 2, "input_file": None}
+
+
+def test_files_are_judged_in_a_fresh_process(small, large):
+    verdict = apart.against_model(large, small, SETTING, 0.05, 20, p99=True)
+    assert (verdict.outcome, verdict.against) == ("regression", str(small))
+    assert verdict.ratio > 1.5
+    assert verdict.p99.low <= verdict.p99.ratio <= verdict.p99.high
+    then = apart.against_reference(small, SETTING, 0.2)
+    assert then.workload == workload.digest()
+    fast = dataclasses.replace(then, ratio=then.ratio / 99, low=then.low / 99, high=then.high / 99)
+    verdict, now = apart.against_baseline(small, fast, "base.json", SETTING, 0.05, 5)
+    assert (verdict.outcome, verdict.against) == ("regression", "base.json")
+    assert now.pairs == verdict.pairs
+
+
+def test_what_fails_in_the_fresh_process_is_told_here(small, tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
+        apart.against_model(small, tmp_path / "gone.onnx", SETTING, 0.05, 1)
+    (tmp_path / "odd.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"odd\.onnx cannot be loaded"):
+        apart.against_model(small, tmp_path / "odd.onnx", SETTING, 0.05, 1)
+
+
+_SHARING = """
+import os, sys
+from tledge import engine
+from tledge.measurement import open_subject
+assert engine.share_threads(3)
+before = len(os.listdir("/proc/self/task"))
+subjects = [open_subject(sys.argv[1], threads=7) for _ in range(3)]
+threads = len(os.listdir("/proc/self/task"))
+for each in subjects:
+    each.run(each.feed())
+print(subjects[0].threads, threads - before)
+"""
+
+
+def test_sessions_that_share_threads_have_none_of_their_own(small):
+    done = subprocess.run([sys.executable, "-c", _SHARING, str(small)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    threads, more = map(int, done.stdout.split())
+    assert threads == 3
+    assert more <= 3
+    assert "ignored" not in done.stderr
