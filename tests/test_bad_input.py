@@ -358,6 +358,7 @@ def test_caches_that_are_damaged_foreign_or_newer(
             assert isinstance(refused(call, "features.sqlite"), OutputError)
 
 
+@pytest.mark.usefixtures("run")  # which fills the cache
 def test_damaged_vectors_are_dropped_and_told(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(cache / "features.sqlite") as db, sqlite3.connect(tmp_path / "features.sqlite") as copy:
         db.backup(copy)

@@ -66,7 +66,8 @@ def bench(
 
     `against` is another model file, judged in interleaved pairs, or the document of an earlier bench on this machine,
     or any with `allow_other_machine`. The verdict is a regression when the median latency grew by more than the share
-    `max_regression`; with `p99`, when the 99th percentile did too.
+    `max_regression`; with `p99`, when the 99th percentile did too. `seconds` bounds the verdict then, and the scenarios
+    take ten of them at most.
 
     `end_to_end` measures from picture files to labels: those at `pictures`, or drawn ones. `cold_start` and `resources`
     measure processes of their own. The next five are BoxBudgets; one of a thing that was not asked for has it measured.
@@ -89,9 +90,10 @@ def bench(
     )
     files = outputs.outputs(save=save, junit=junit, markdown=markdown, html=html, history=history)
     outputs.check(files, model, *([judge_by.against] if isinstance(judge_by.against, Path) else []), force=force)
+    length = _SECONDS if seconds is None else seconds
     wanted = Load(
         tuple(dict.fromkeys([*scenarios, *(budgets.scenarios(limits) if scenarios else ())])),
-        _SECONDS if seconds is None else seconds,
+        min(length, _SECONDS) if judge_by.against else length,
         samples_per_query,
         latency_bound_ms,
         mlperf,
@@ -107,7 +109,7 @@ def bench(
         beside = on_box.plan(
             subject, limits, end_to_end=end_to_end, pictures=pictures, cold_start=cold_start, resources=resources
         )
-        measured = _measured(subject, provider, wanted, beside, judge_by, clock)
+        measured = _measured(subject, provider, wanted, beside, judge_by, length, clock)
     result = _document(subject, labelled(label), measured)
     result = replace(result, budgets=budgets.judge(limits, result))
     outputs.write(files, result, judge_by.document)
@@ -120,6 +122,7 @@ def _measured(
     wanted: Load,
     beside: on_box.Plan,
     judge_by: judging.Judging,
+    seconds: float,
     clock: Clock,
 ) -> dict[str, Any]:
     """Return the parts of the document that are measured when it is no sweep."""
@@ -130,7 +133,7 @@ def _measured(
     tell("Warming up")
     warm, watch = measurement.warm_up(subject), conditions.begin()
     scenarios = load.measure(subject, wanted, tell)
-    verdict, reference = judging.judge(subject, provider, judge_by, wanted.seconds, tell)
+    verdict, reference = judging.judge(subject, provider, judge_by, seconds, tell)
     share = wanted.seconds / len(wanted.scenarios)
     return {
         "warmup_runs": warm.runs,

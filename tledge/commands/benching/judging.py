@@ -14,6 +14,7 @@ from tledge.measurement.judging import apart, workload
 from tledge.schema import Reference, Verdict
 
 _BASELINE_KEYS = ("schema_version", "machine", "provider", "threads", "reference")
+_MOST_S = 10.0
 _SAME_MACHINE = ("cpu", "instruction_sets", "cores", "memory_bytes")
 
 
@@ -60,7 +61,7 @@ def judge(
     """Return the verdict, if one was asked for, and how `subject` compares with the fixed workload.
 
     `provider` is what was asked for when it was opened. `seconds` bounds the verdict; the workload alone takes a
-    quarter of it.
+    quarter of them, or of ten.
     """
     setting = {
         "provider": engine.resolved(provider, subject.session),
@@ -83,7 +84,7 @@ def judge(
 
 
 def _reference(model: Path, setting: apart.Setting, seconds: float) -> Reference:
-    return apart.against_reference(model, setting, seconds / 4)
+    return apart.against_reference(model, setting, min(seconds, _MOST_S) / 4)
 
 
 def _differs(subject: measurement.Subject, baseline: Baseline, allow_other_machine: bool) -> list[str]:
