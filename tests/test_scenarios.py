@@ -368,6 +368,8 @@ def test_what_fails_during_a_run_ends_it_and_is_raised(scenario):
 @needs_loadgen
 @pytest.mark.parametrize("scenario", SETTINGS)
 def test_ctrl_c_ends_a_run_at_once(scenario):
+    # A shell has its background jobs ignore the signal, and a test run may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     driver = LoadGen()
 
     def answer(ids: Sequence[int], numbers: Sequence[int]) -> None:
@@ -377,10 +379,13 @@ def test_ctrl_c_ends_a_run_at_once(scenario):
 
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     begin = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        driver.run(scenario, answer, samples=1, seconds=30, **SETTINGS[scenario])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            driver.run(scenario, answer, samples=1, seconds=30, **SETTINGS[scenario])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - begin < 10
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @needs_loadgen
