@@ -49,7 +49,62 @@ class VectorSpec:
     kind: Literal["vector"] = "vector"
 
 
-InputSpec = PreprocessSpec | VectorSpec
+SoundFit = Literal["centre", "start"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpectrogramSpec:
+    """What a network of a user's own takes instead of samples; it is computed inside the graph.
+
+    Frames of `window` samples every `hop`, Hann-windowed, zero-padded to `fft` samples; their magnitudes to the
+    `power` 1 or 2, summed into `bands` mel bands (0: none, the spectrum as it is) between `low_hz` and `high_hz`; then
+    log(value + `floor`) when `log`.
+    """
+
+    window: int
+    hop: int
+    fft: int
+    bands: int = 64
+    low_hz: float = 125.0
+    high_hz: float = 7500.0
+    power: int = 1
+    log: bool = True
+    floor: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class SoundSpec:
+    """A model that takes sounds: its graph's input is `audio`, float32 [N, samples] in -1..1, one channel, `rate` Hz.
+
+    A shorter clip stands in the middle of silence, or at its start, as `fit` says; of a longer one the middle or the
+    start is taken. With `hop`, in samples and not 0, a longer clip is cut into windows so far apart, and the
+    probabilities of all are averaged.
+    """
+
+    rate: int
+    samples: int
+    hop: int = 0
+    fit: SoundFit = "centre"
+    spectrogram: SpectrogramSpec | None = None
+    kind: Literal["audio"] = "audio"
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """A model that takes texts as tokens: `input_ids` and `attention_mask`, int64 [N, T] with T ≤ `max_tokens`.
+
+    `tokenizer` is the SHA-256, in hex, of the JSON of the `tokenizers` package that makes texts into tokens; it stands
+    in the graph's file under the metadata key `tledge.tokenizer`. Longer texts are cut; shorter ones are filled with
+    `pad_id` to a multiple of eight tokens, which the mask leaves out.
+    """
+
+    max_tokens: int
+    tokenizer: str
+    pad_id: int = 0
+    kind: Literal["text"] = "text"
+
+
+InputSpec = PreprocessSpec | VectorSpec | SoundSpec | TextSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Any
 from tledge import documents, errors
 from tledge.errors import TledgeError
 from tledge.measurement.box import fresh_process
-from tledge.measurement.judging import workload
 from tledge.schema import Quantile, Reference, Verdict
 
 _PROGRAM = Path(__file__).with_name("apart_program.py")
@@ -30,16 +29,17 @@ def against_model(
     `setting` has provider, threads and input_file as `open_subject` takes them. Raises TledgeError when one of them
     cannot be opened or run.
     """
-    asked = {"judge": "model", "old": str(old.absolute()), "max_regression": max_regression, "p99": p99}
-    return _verdict(_ask(new, setting, seconds, asked), str(old))
+    asked = {"judge": "model", "old": str(old.absolute()), "name": str(old), "max_regression": max_regression}
+    return _verdict(_ask(new, setting, seconds, {**asked, "p99": p99}))
 
 
 def against_baseline(
     model: Path, then: Reference, name: str, setting: Setting, max_regression: float, seconds: float
 ) -> tuple[Verdict, Reference]:
     """Return `gate.against_baseline` of the file `model` and the figures `then` of a baseline called `name`."""
-    found = _ask(model, setting, seconds, {"judge": "baseline", "then": asdict(then), "max_regression": max_regression})
-    return _verdict(found, name), documents.typed(Reference, found["reference"])
+    asked = {"judge": "baseline", "then": asdict(then), "name": name, "max_regression": max_regression}
+    found = _ask(model, setting, seconds, asked)
+    return _verdict(found), documents.typed(Reference, found["reference"])
 
 
 def against_reference(model: Path, setting: Setting, seconds: float) -> Reference:
@@ -49,13 +49,7 @@ def against_reference(model: Path, setting: Setting, seconds: float) -> Referenc
 
 
 def _ask(model: Path, setting: Setting, seconds: float, asked: dict[str, Any]) -> dict[str, Any]:
-    order = {
-        **setting,
-        "model": str(model.absolute()),
-        "workload": str(workload.path()),
-        "seconds": seconds,
-        **asked,
-    }
+    order = {**setting, "model": str(model.absolute()), "seconds": seconds, **asked}
     found = fresh_process.ask(_PROGRAM, order, str(model), None)
     if "error" in found:
         said = found["error"]
@@ -64,7 +58,7 @@ def _ask(model: Path, setting: Setting, seconds: float, asked: dict[str, Any]) -
     return found
 
 
-def _verdict(found: dict[str, Any], against: str) -> Verdict:
+def _verdict(found: dict[str, Any]) -> Verdict:
     said = dict(found["verdict"])
     p99 = said.pop("p99")
-    return Verdict(**{**said, "against": against}, p99=Quantile(**p99) if p99 else None)
+    return Verdict(**said, p99=Quantile(**p99) if p99 else None)

@@ -24,30 +24,30 @@ _TUNE = {"session.force_spinning_stop": "1"}
 
 def main(order: dict[str, Any]) -> dict[str, Any]:
     """Return verdict and reference, each where it was asked for, or the error that came in between."""
-    if order["provider"] == "cpu" and not engine.share_threads(order["threads"]) and order["threads"] > 1:
-        intervals.OPENING_SD = intervals.OWN_THREADS_SD
+    own_threads = order["provider"] == "cpu" and not engine.share_threads(order["threads"]) and order["threads"] > 1
     try:
-        return _judged(order)
+        return _judged(order, intervals.OWN_THREADS_SD if own_threads else intervals.OPENING_SD)
     except TledgeError as error:
         return {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
 
 
-def _judged(order: dict[str, Any]) -> dict[str, Any]:
-    new, fixed = _opener(order, order["model"]), _opener({**order, "input_file": None}, order["workload"])
-    seconds, limit = order["seconds"], order.get("max_regression", 0.0)
+def _judged(order: dict[str, Any], opening_sd: float) -> dict[str, Any]:
+    new, seconds = _opener(order, Path(order["model"])), order["seconds"]
     if order["judge"] == "model":
-        verdict = gate.against_model(new, _opener(order, order["old"]), "", limit, seconds, p99=order["p99"])
-        return {"verdict": asdict(verdict)}
+        asked = (new, _opener(order, Path(order["old"])), order["name"], order["max_regression"], seconds)
+        return {"verdict": asdict(gate.against_model(*asked, p99=order["p99"], opening_sd=opening_sd))}
+    fixed = _opener({**order, "input_file": None}, workload.path())
     if order["judge"] == "baseline":
-        then = documents.typed(Reference, order["then"])
-        verdict, reference = gate.against_baseline(new, fixed, then, "", limit, seconds)
+        asked = (new, fixed, documents.typed(Reference, order["then"]), order["name"], order["max_regression"], seconds)
+        verdict, reference = gate.against_baseline(*asked, opening_sd=opening_sd)
         return {"verdict": asdict(verdict), "reference": asdict(reference)}
-    return {"reference": asdict(gate.against_reference(new, fixed, workload.digest(), seconds))}
+    found = gate.against_reference(new, fixed, workload.digest(), seconds, opening_sd=opening_sd)
+    return {"reference": asdict(found)}
 
 
-def _opener(order: dict[str, Any], path: str) -> Opener:
+def _opener(order: dict[str, Any], path: Path) -> Opener:
     given = {name: order[name] for name in ("provider", "threads", "input_file")}
-    return lambda: open_subject(Path(path), tune=_TUNE, **given)
+    return lambda: open_subject(path, tune=_TUNE, **given)
 
 
 if __name__ == "__main__":

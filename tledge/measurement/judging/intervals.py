@@ -36,18 +36,23 @@ class Interval(NamedTuple):
     high: float
 
 
-def of_medians(new: np.ndarray, old: np.ndarray, openings: int, error: float) -> Interval:
+def of_medians(
+    new: np.ndarray, old: np.ndarray, openings: int, error: float, opening_sd: float = OPENING_SD
+) -> Interval:
     """Return the ratio of medians of `new` over `old`, float [pairs], which lies outside with probability `error`.
 
-    The pairs are in the order in which they ran, in `openings` of both models.
+    The pairs are in the order in which they ran, in `openings` of both models, each of which moves the logarithm of
+    the ratio by about `opening_sd`.
     """
     size = BLOCK if len(new) >= _BLOCKS_FROM else 1
     logs = np.sort(np.log(np.median(_blocks(new, size), axis=1) / np.median(_blocks(old, size), axis=1)))
     rank = _rank(len(logs), error / 2)
-    return _widened(float(np.median(logs)), float(logs[rank]), float(logs[-1 - rank]), openings, error)
+    return _widened(float(np.median(logs)), float(logs[rank]), float(logs[-1 - rank]), openings, error, opening_sd)
 
 
-def of_quantiles(new: np.ndarray, old: np.ndarray, q: float, openings: int, error: float) -> Interval:
+def of_quantiles(
+    new: np.ndarray, old: np.ndarray, q: float, openings: int, error: float, opening_sd: float = OPENING_SD
+) -> Interval:
     """Return the ratio of the `q` quantiles of `new` over `old`, as `of_medians` does of medians.
 
     A tail is made of rare events, so it is taken over all pairs; blocks of them are drawn again, since what slows one
@@ -58,7 +63,7 @@ def of_quantiles(new: np.ndarray, old: np.ndarray, q: float, openings: int, erro
     drawn = np.sort(np.concatenate([_drawn(both, q, rng_seed, count) for rng_seed, count in _portions(both[0].size)]))
     found = math.log(np.quantile(new, q) / np.quantile(old, q))
     low, high = np.quantile(drawn, [error / 2, 1 - error / 2])
-    return _widened(found, min(low, found), max(high, found), openings, error)
+    return _widened(found, min(low, found), max(high, found), openings, error, opening_sd)
 
 
 def between(now: Interval, then: Interval, more: float = 0.0) -> Interval:
@@ -118,7 +123,7 @@ def _drawn(both: np.ndarray, q: float, seed: int, count: int) -> np.ndarray:
     return np.log(new / old)
 
 
-def _widened(centre: float, low: float, high: float, openings: int, error: float) -> Interval:
-    allowed = normal_quantile(error) * OPENING_SD / math.sqrt(openings)
+def _widened(centre: float, low: float, high: float, openings: int, error: float, opening_sd: float) -> Interval:
+    allowed = normal_quantile(error) * opening_sd / math.sqrt(openings)
     down, up = math.hypot(centre - low, allowed), math.hypot(high - centre, allowed)
     return Interval(math.exp(centre), math.exp(centre - down), math.exp(centre + up))
