@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import datasets, measure, processes, script
-from tledge import backbones, native, places, preprocess, reference
+from tledge import backbones, modalities, native, places, reference
 
 SPEED_BAR, MEMORY_BAR, KERNEL_BAR = 10.0, 1.2, 1.0
 ROUNDS = 3
@@ -90,10 +90,7 @@ class Bench:
         onnx.save(onnx.shape_inference.infer_shapes(onnx.load(backbone.path)), self._model)
         files = sorted(datasets.elpv(folder / "elpv").rglob("*.png"))
         random.Random(0).shuffle(files)
-        rows = preprocess.empty(MANY, backbone.preprocess)
-        for file, row in zip(files, rows, strict=False):
-            preprocess.load_into(file, backbone.preprocess, row)
-        rows.tofile(self._pictures)
+        modalities.preprocess(files[:MANY], backbone.preprocess).tofile(self._pictures)
 
     def run(self, calibrator: str, method: str, count: int, python: str = sys.executable) -> dict[str, Any]:
         """Return the document of one calibrator."""

@@ -27,11 +27,11 @@ import numpy as np
 from benchmarks import measure, script
 from benchmarks.preprocess import photographs
 from benchmarks.processes import BACKBONE
-from tledge import backbones, engine, machine, places, preprocess
-from tledge.data.opening import opened
+from tledge import backbones, engine, machine, modalities, places
 from tledge.features import FeatureStore, extract
 from tledge.features.extract import piece_of
 from tledge.model.precision.quantize import quantize
+from tledge.reading import read
 from tledge.schema import Backbone, Sample
 
 BAR = 0.95
@@ -63,11 +63,10 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def decode_all(samples: Sequence[Sample], backbone: Backbone) -> None:
     """Make every file into the backbone's input, on all cores."""
+    reader = modalities.reader(backbone.preprocess)
 
     def load(piece: Sequence[Sample]) -> None:
-        batch = preprocess.empty(len(piece), backbone.preprocess)
-        for sample, place in zip(piece, batch, strict=True):
-            preprocess.load_into(opened(sample), backbone.preprocess, place)
+        reader.feed([read(sample, reader) for sample in piece])
 
     size = piece_of("cpu")
     with ThreadPoolExecutor(machine.cores()) as pool:
@@ -77,8 +76,8 @@ def decode_all(samples: Sequence[Sample], backbone: Backbone) -> None:
 def run_all(backbone: Backbone) -> None:
     """Run the backbone on as many pictures, in the same pieces, on all cores."""
     session = engine.open_session(backbone.path, provider="cpu", threads=1, name=BACKBONE)
-    batch = preprocess.empty(piece_of("cpu"), backbone.preprocess)
-    batch[...] = np.random.default_rng(0).integers(0, 256, batch.shape, np.uint8)
+    blank = modalities.reader(backbone.preprocess).blank
+    batch = np.random.default_rng(0).integers(0, 256, (piece_of("cpu"), *blank.shape), np.uint8)
     feed = {backbone.preprocess.kind: batch}
     with ThreadPoolExecutor(machine.cores()) as pool:
         list(pool.map(lambda _: session.run(["features"], feed), range(PICTURES // len(batch))))

@@ -14,7 +14,7 @@ from benchmarks import measure, processes
 from benchmarks.precision_peers import quantized_by, tools
 from benchmarks.precision_rows import Row
 from benchmarks.precision_shelf import Shelf
-from tledge import engine, machine, preprocess
+from tledge import engine, machine
 from tledge.schema import Backbone
 
 SPEED_BAR = 2.0
@@ -69,7 +69,7 @@ def _in_pairs(theirs: Backbone, ours: Backbone, threads: int) -> tuple[list[floa
 def _opened(graphs: dict[str, Backbone], threads: int) -> dict[str, Callable[[], object]]:
     """Return a run of each graph that runs. Threads that spun while they wait would steal from the next one."""
     spec, found = next(iter(graphs.values())).preprocess, {}
-    picture = np.random.default_rng(0).integers(0, 256, preprocess.empty(1, spec).shape, np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (1, spec.height, spec.width, 3), np.uint8)
     for name, graph in graphs.items():
         session = engine.open_session(
             graph.path, provider="cpu", threads=threads, name=name, tune={"session.intra_op.allow_spinning": "0"}

@@ -18,7 +18,7 @@ from conftest import make_backbone, make_photos, make_samples
 
 from tledge.errors import ModelError, OutputError
 from tledge.features import FeatureStore, extract, space_of
-from tledge.preprocess import preprocess
+from tledge.modalities import preprocess
 from tledge.schema import Backbone, Features, Sample
 
 # What a process of its own does with the cache in argv: extract everything, a line per batch on stdout.

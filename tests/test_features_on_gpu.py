@@ -11,11 +11,12 @@ import onnxruntime
 import pytest
 from conftest import make_backbone, make_photos, make_samples
 
-from tledge import engine, half
+from tledge import engine, half, modalities
 from tledge.errors import EngineError, ModelError
 from tledge.features import FeatureStore, extract, on_gpu
-from tledge.features.extract import _load, space_of
-from tledge.preprocess import preprocess
+from tledge.features.extract import space_of
+from tledge.modalities import preprocess
+from tledge.reading import read
 from tledge.schema import Backbone, Sample
 
 HALF_EPSILON = float(np.finfo(np.float16).eps)
@@ -67,10 +68,15 @@ def test_the_pipeline_gives_the_features_of_the_plain_path(backbone, samples, tm
     assert seen[-1] == (len(samples), len(samples)) and len(seen) == 2  # pieces of 32
 
 
+def loading(backbone):
+    reader = modalities.reader(backbone.preprocess)
+    return lambda sample: read(sample, reader)
+
+
 def test_lanes_in_flight_do_not_mix_their_pictures(backbone, samples) -> None:
     expected = preprocess([sample.path for sample in samples], backbone.preprocess)
     (rows,) = engine.open_session(backbone.path, provider="cpu").run(["features"], {"image": expected})
-    pipeline = on_gpu.Pipeline(backbone, "cpu", 3, _load, full=True)
+    pipeline = on_gpu.Pipeline(backbone, "cpu", 3, loading(backbone), full=True)
     starts = [start % (len(samples) - 3) for start in range(120)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda start: pipeline.run(samples[start : start + 3]), starts))
@@ -86,7 +92,7 @@ def test_a_broken_file_is_left_out_and_its_row_is_empty(backbone, samples, tmp_p
     with FeatureStore(tmp_path) as store:
         found = extract(samples, backbone, store, provider="cuda")
     assert len(found.samples) == len(samples) - 1 and [problem.path for problem in found.skipped] == [samples[3].path]
-    pipeline = on_gpu.Pipeline(backbone, "cpu", 4, _load, full=True)
+    pipeline = on_gpu.Pipeline(backbone, "cpu", 4, loading(backbone), full=True)
     pipeline.run(samples[4:8])
     for _ in range(on_gpu.LANES - 1):
         pipeline.run(samples[4:8])

@@ -12,9 +12,9 @@ import pytest
 from conftest import make_backbone
 
 from tledge.errors import TledgeError
+from tledge.modalities import preprocess
 from tledge.model import Recipe, Rounding, quantize, sensitivities
 from tledge.model.precision import layers
-from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample, VectorSpec
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")

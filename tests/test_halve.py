@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import tledge
 from tledge import half
 from tledge.cli.app import app
+from tledge.modalities import preprocess
 from tledge.model import halve
-from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")

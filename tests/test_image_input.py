@@ -23,11 +23,11 @@ import tledge
 from tledge import heads
 from tledge.commands.exporting import budgets
 from tledge.errors import CheckFailed, ModelError, TledgeError
+from tledge.modalities.image import fit_into
 from tledge.model import build, check_golden, layouts, through_graph
 from tledge.model.image_input import OPSET, fitting, take_any_size
 from tledge.model.join import join
 from tledge.model.manifest import stamp
-from tledge.preprocess import fit_into
 from tledge.runtime import MANIFEST_KEY, Predictor
 from tledge.schema import Backbone, Budgets, Fit, Interpolation, Packaging, PreprocessSpec, Sample
 

@@ -18,11 +18,12 @@ LAYERS = (
     {"commands"},
     {"measurement", "report"},
     {"model", "heads", "features", "finetune"},
-    {"runtime"},
+    {"runtime", "reading"},
+    {"feed"},
     {"backbones", "data", "augment"},
-    {"preprocess"},
+    {"modalities"},
     {"decode"},
-    {"engine", "feed", "gpu", "native"},
+    {"engine", "gpu", "native"},
     {"installation"},
     {"placement", "tensorrt"},
     {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"}
@@ -31,7 +32,7 @@ LAYERS = (
     {"errors"},
 )
 RUNTIME_MAY_USE = {
-    "preprocess",
+    "modalities",
     "decisions",
     "decode",
     "native",

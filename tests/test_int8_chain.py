@@ -14,9 +14,9 @@ from conftest import make_photos, make_samples
 from rich.console import Console
 
 from tledge.cli import render
+from tledge.modalities import preprocess
 from tledge.model import float_nodes, quantize
 from tledge.model.precision import int8_form
-from tledge.preprocess import preprocess
 from tledge.schema import Backbone, FloatNode, PreprocessSpec, Quantization, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")

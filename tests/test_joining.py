@@ -19,11 +19,11 @@ from tledge import heads
 from tledge.backbones.from_onnx import file as onnx_file
 from tledge.cli.app import app
 from tledge.errors import ModelError
+from tledge.modalities import preprocess
 from tledge.model import build, halve, layouts, quantize
 from tledge.model.join import join
 from tledge.model.targets import TARGETS, raise_opset
 from tledge.model.tidy import tidy
-from tledge.preprocess import preprocess
 from tledge.runtime import Predictor
 from tledge.schema import Backbone, BackboneOptions, Packaging, Sample, Target
 

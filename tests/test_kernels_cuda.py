@@ -18,9 +18,10 @@ import pytest
 from test_kernels import cases, difference, noise
 from test_kernels_loss_grad import EPSILON, KINDS, SIZES, case, computed, exact
 
-from tledge import gpu, native, preprocess, reference
+from tledge import gpu, native, reference
 from tledge.errors import TledgeError
 from tledge.heads import regression
+from tledge.modalities.image import fit_into
 from tledge.schema import PreprocessSpec
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +124,7 @@ def fitted(image: np.ndarray, width: int, height: int, fit: str, interpolation: 
     """Return what Pillow makes of `image`, uint8 [height, width, 3]."""
     spec = PreprocessSpec(height, width, fit, interpolation)
     out = np.empty((height, width, 3), np.uint8)
-    preprocess.fit_into(image, spec, out)
+    fit_into(image, spec, out)
     return out
 
 

@@ -20,12 +20,12 @@ from conftest import make_backbone, make_head, make_manifest, make_photos, make_
 from tledge import heads
 from tledge.errors import DataError, ModelError, OutputError
 from tledge.features import FeatureStore, extract
+from tledge.modalities import preprocess
 from tledge.model import build, check_golden, quantize
 from tledge.model.join import join
 from tledge.model.manifest import stamp
 from tledge.model.precision import bias_correction, layers, pixel_input
 from tledge.model.precision.calibrate import calibrate
-from tledge.preprocess import preprocess
 from tledge.runtime import Predictor
 from tledge.schema import Backbone, Head, Sample
 

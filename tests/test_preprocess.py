@@ -14,10 +14,10 @@ import pytest
 from conftest import draw_photo
 from PIL import Image, ImageCms
 
-from tledge import preprocess
 from tledge.decode import MAX_PIXELS, decode
 from tledge.errors import DataError
-from tledge.preprocess import fit_into
+from tledge.modalities import preprocess
+from tledge.modalities.image import fit_into
 from tledge.reference import PAD_GREY
 from tledge.schema import PreprocessSpec
 
@@ -77,7 +77,7 @@ def test_grey_stays_one_plane_and_is_replicated_by_fit():
     found = decode(encode(Image.fromarray(grey), "PNG"))
     np.testing.assert_array_equal(found, grey)
     for size in (8, 5):
-        out = preprocess.preprocess([grey], PreprocessSpec(size, size))
+        out = preprocess([grey], PreprocessSpec(size, size))
         np.testing.assert_array_equal(out[..., 0], out[..., 1])
         np.testing.assert_array_equal(out[..., 0], out[..., 2])
 
@@ -307,7 +307,7 @@ def shape_or_error(contents: bytes) -> object:
 
 
 def test_importing_loads_no_decoder():
-    script = "import sys, tledge.preprocess; sys.exit(not {'PIL', 'simplejpeg'}.isdisjoint(sys.modules))"
+    script = "import sys, tledge.modalities; sys.exit(not {'PIL', 'simplejpeg'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
@@ -369,7 +369,7 @@ def test_a_reduced_jpeg_resized_is_near_the_whole_one_resized():
     contents = encode(image, "JPEG", quality=90)
     for size in (70, 30):
         spec = PreprocessSpec(size, size)
-        whole, reduced = preprocess.empty(2, spec)
+        whole, reduced = np.zeros((2, spec.height, spec.width, 3), np.uint8)
         fit_into(decode(contents), spec, whole)
         fit_into(decode(contents, (size, size)), spec, reduced)
         assert np.abs(whole.astype(int) - reduced).mean() < 3
@@ -473,14 +473,14 @@ def test_pad_centres_the_whole_picture_on_grey(shape, rows, columns):
 def test_paths_and_arrays_give_the_same_pixels(tmp_path):
     image, spec = np.asarray(photo(50)), PreprocessSpec(24, 32, "crop")
     Image.fromarray(image).save(tmp_path / "a.png")
-    out = preprocess.preprocess([tmp_path / "a.png", str(tmp_path / "a.png"), image, image[:, ::-1][:, ::-1]], spec)
+    out = preprocess([tmp_path / "a.png", str(tmp_path / "a.png"), image, image[:, ::-1][:, ::-1]], spec)
     assert out.shape == (4, 24, 32, 3) and out.dtype == np.uint8
     assert all((each == out[0]).all() for each in out)
-    np.testing.assert_array_equal(preprocess.preprocess(np.stack([image, image]), spec), out[:2])
+    np.testing.assert_array_equal(preprocess(np.stack([image, image]), spec), out[:2])
 
 
 def test_no_pictures_give_an_empty_batch():
-    assert preprocess.preprocess([], PreprocessSpec(8, 9)).shape == (0, 8, 9, 3)
+    assert preprocess([], PreprocessSpec(8, 9)).shape == (0, 8, 9, 3)
 
 
 @pytest.mark.parametrize(
@@ -498,16 +498,16 @@ def test_no_pictures_give_an_empty_batch():
 )
 def test_anything_else_is_a_type_error_that_says_what_must_hold(image):
     with pytest.raises(TypeError, match=r"path, bytes, or uint8 \[H, W, 3\] RGB or \[H, W\] grey; found"):
-        preprocess.preprocess([image], PreprocessSpec(8, 8))
+        preprocess([image], PreprocessSpec(8, 8))
 
 
 @pytest.mark.parametrize("images", ["a.png", np.zeros((8, 8, 3), np.uint8)], ids=["path", "picture"])
 def test_one_picture_in_place_of_a_list_is_a_type_error(images):
     with pytest.raises(TypeError, match="must be a list"):
-        preprocess.preprocess(images, PreprocessSpec(8, 8))
+        preprocess(images, PreprocessSpec(8, 8))
 
 
 def test_the_error_of_a_list_names_the_path(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"bad\.png: damaged"):
-        preprocess.preprocess([tmp_path / "bad.png"], PreprocessSpec(8, 8))
+        preprocess([tmp_path / "bad.png"], PreprocessSpec(8, 8))

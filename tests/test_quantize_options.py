@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 import tledge
 from tledge import machine
 from tledge.cli.app import app
+from tledge.modalities import preprocess
 from tledge.model import Rounding, quantize, quantize_best
 from tledge.model.precision import calibration_pictures
 from tledge.model.precision.thresholds import METHODS
-from tledge.preprocess import preprocess
 from tledge.schema import Backbone, Sample
 
 onnx = pytest.importorskip("onnx", reason="onnx (extra train) is not installed")

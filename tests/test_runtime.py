@@ -17,8 +17,8 @@ from conftest import draw_photo, make_backbone, make_head, make_manifest, make_m
 from tledge import heads
 from tledge.decode import decode
 from tledge.errors import DataError, EngineError, ModelError
+from tledge.modalities.image import fit_into
 from tledge.model.join import join
-from tledge.preprocess import fit_into
 from tledge.runtime import MANIFEST_KEY, Predictor
 from tledge.seal import seal
 

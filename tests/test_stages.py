@@ -66,7 +66,7 @@ def test_the_label_is_the_predictors_from_the_same_pixels(request, tmp_path, kin
         (tmp_path / "picture").write_bytes(content)
         (expected,) = predictor([tmp_path / "picture"])
         assert (prediction.label, prediction.probabilities) == (expected.label, expected.probabilities)
-        np.testing.assert_array_equal(row, predictor.load(content))
+        np.testing.assert_array_equal(row, predictor.reader.load(content))
         assert len(times) == 4 and min(times) >= 0
 
 

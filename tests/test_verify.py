@@ -15,7 +15,7 @@ from conftest import draw_photo, make_backbone, make_head, make_manifest
 from typer.testing import CliRunner
 
 import tledge
-from tledge import heads, machine
+from tledge import heads, machine, modalities
 from tledge.cli.app import app
 from tledge.model.join import join
 from tledge.model.manifest import golden_samples, stamp
@@ -33,9 +33,10 @@ def sealed(
     """Write a model whose first golden sample is said to give `rewrite` of what it gives here."""
     backbone = make_backbone(folder / "graphs")
     graph = join(backbone, heads.graph(make_head(3, seed=seed), 8))
-    batch = np.stack([draw_photo(kind, np.random.default_rng(kind), 16) for kind in range(4)])
+    batch = [draw_photo(kind, np.random.default_rng(kind), 16) for kind in range(4)]
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    golden = list(golden_samples(batch, session.run(["probabilities"], {"image": batch})[0]))
+    reader = modalities.reader(backbone.preprocess)
+    golden = list(golden_samples(batch, reader, lambda rows: session.run(["probabilities"], reader.feed(rows))[0]))
     golden[0] = replace(golden[0], probabilities=tuple(rewrite(golden[0].probabilities)))
     manifest = replace(make_manifest(backbone, CLASSES), precision=precision, golden=tuple(golden), **facts)
     path = folder / "model.onnx"

@@ -61,6 +61,12 @@ def check_name(name: str, count: int | None = None) -> None:
         )
 
 
+def check_kind(name: str, kind: str) -> None:
+    """Raise TledgeError unless the policy called `name` is for samples of `kind`."""
+    if kind != "image":
+        raise TledgeError(f"Augmentation {name!r} is for pictures; the model takes another kind.", "Leave it away.")
+
+
 def views(name: str, count: int, seed: int) -> tuple[str, ...]:
     """Return the words of `count` views beside the picture itself, in the order of their index from 1.
 

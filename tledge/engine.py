@@ -124,6 +124,11 @@ def optimised(model: bytes | Path, name: str = "") -> bytes:
         return found.read_bytes()
 
 
+def metadata(session: Any) -> dict[str, str]:
+    """Return the metadata of the file that `session` runs."""
+    return session.get_modelmeta().custom_metadata_map
+
+
 def active_provider(session: onnxruntime.InferenceSession) -> str:
     """Return the short name (cpu, cuda, tensorrt) of the provider that `session` really runs on."""
     return placement.short(session.get_providers()[0])

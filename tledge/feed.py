@@ -1,67 +1,59 @@
-"""Samples → the graph, in the form that its input has: any number at once, batches of one size, or one after the other.
+"""Rows → the graph, in the form that its input has: any number at once, batches of one size, or rows of one shape.
 
 What the input wants is read off the graph itself, so that files say it only once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from tledge.modalities import Reader
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
 class Input(NamedTuple):
-    """What the input of a graph is called, and the `batch` that it is fixed to, None for any.
+    """The `batch` that a graph is fixed to, None for any, and how many probabilities come out of it."""
 
-    With `any_size` it takes pictures of any height and width. `classes` is how many probabilities come out.
-    """
-
-    name: str
     batch: int | None
-    any_size: bool
     classes: int
 
 
 def input_of(session: onnxruntime.InferenceSession) -> Input:
-    """Return what the one input of the graph in `session` wants."""
-    (given,) = session.get_inputs()
-    first, *rest = given.shape
-    batch, any_size = first if isinstance(first, int) else None, not all(isinstance(each, int) for each in rest)
-    return Input(given.name, batch, any_size, session.get_outputs()[0].shape[-1])
+    """Return what the graph in `session` wants."""
+    first = session.get_inputs()[0].shape[0]
+    return Input(first if isinstance(first, int) else None, session.get_outputs()[0].shape[-1])
 
 
 def probabilities(
-    session: onnxruntime.InferenceSession, given: Input, rows: np.ndarray | Sequence[np.ndarray]
+    session: onnxruntime.InferenceSession, given: Input, rows: np.ndarray | Sequence[np.ndarray], reader: Reader
 ) -> np.ndarray:
-    """Return `probabilities` float32 [N, classes] of the N samples in `rows`, in their order.
+    """Return `probabilities` float32 [N, classes] of the N `rows` that `reader` made, in their order.
 
-    `rows` is one array [N, …], or, where the graph takes any size, a list of uint8 [H, W, 3]. A batch that is not full
-    is filled up with zeros, whose results are dropped.
+    Rows of one bucket run together. A batch that is not full is filled up with zeros, whose results are dropped.
     """
-    if not len(rows):
-        return np.empty((0, given.classes), np.float32)
-    if given.any_size:
-        parts = [_run(session, given.name, _full(each[None], given.batch or 1)) for each in rows]
-        return np.concatenate([part[:1] for part in parts])
-    rows = np.asarray(rows)
-    if given.batch is None:
-        return _run(session, given.name, rows)
-    starts = range(0, len(rows), given.batch)
-    parts = [rows[start : start + given.batch] for start in starts]
-    return np.concatenate([_run(session, given.name, _full(part, given.batch))[: len(part)] for part in parts])
+    if isinstance(rows, np.ndarray) and given.batch is None and len(rows):
+        return _run(session, reader, rows, None)
+    found = np.empty((len(rows), given.classes), np.float32)
+    for part in _parts(rows, given.batch, reader):
+        found[part] = _run(session, reader, [rows[at] for at in part], given.batch)[: len(part)]
+    return found
 
 
-def _run(session: onnxruntime.InferenceSession, name: str, batch: np.ndarray) -> np.ndarray:
-    return session.run(["probabilities"], {name: batch})[0]
+def _parts(rows: np.ndarray | Sequence[np.ndarray], batch: int | None, reader: Reader) -> list[list[int]]:
+    """Return the places of the rows that run together."""
+    buckets: dict[Hashable, list[int]] = {}
+    for at, row in enumerate(rows):
+        buckets.setdefault(reader.bucket(row), []).append(at)
+    size = batch or max(len(rows), 1)
+    return [places[start : start + size] for places in buckets.values() for start in range(0, len(places), size)]
 
 
-def _full(rows: np.ndarray, batch: int) -> np.ndarray:
-    if len(rows) == batch:
-        return rows
-    full = np.zeros((batch, *rows.shape[1:]), rows.dtype)
-    full[: len(rows)] = rows
-    return full
+def _run(
+    session: onnxruntime.InferenceSession, reader: Reader, rows: np.ndarray | Sequence[np.ndarray], count: int | None
+) -> np.ndarray:
+    return session.run(["probabilities"], reader.feed(rows, count))[0]

@@ -17,20 +17,16 @@ from typing import Any, get_args
 
 import numpy as np
 
-from tledge import decisions, engine, feed, preprocess
+from tledge import decisions, engine, feed, modalities
 from tledge.errors import ModelError
 from tledge.schema import (
-    Fit,
     GoldenSample,
     GraphInput,
     InputSpec,
-    Interpolation,
     Manifest,
     Precision,
     Prediction,
-    PreprocessSpec,
     Target,
-    VectorSpec,
 )
 from tledge.seal import check_seal
 
@@ -39,8 +35,7 @@ MANIFEST_VERSION = 1
 BATCH = 16
 _WHOLE = 4
 _PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool, "tuple[str, ...]": tuple}
-Image = str | os.PathLike[str] | bytes | np.ndarray
-Images = Sequence[Image] | Image
+Sources = Sequence[modalities.Source] | modalities.Source
 
 
 class Predictor:
@@ -66,7 +61,7 @@ class Predictor:
         self.digest = check_seal(content, str(self.path))
         self.bytes = len(content)
         self.session = engine.open_session(content, provider=provider, threads=threads, name=str(self.path), tune=tune)
-        self.manifest = _manifest(self.session, self.path)
+        self.manifest, self.reader = _manifest(self.session, self.path)
         self.input = feed.input_of(self.session)
         self.provider = engine.active_provider(self.session)
         self.nodes_elsewhere = engine.nodes_elsewhere(self.session, content)
@@ -80,46 +75,43 @@ class Predictor:
     def at_once(self) -> int:
         """How many samples to have in memory at a time: whole batches, or a few pictures, which may be large."""
         batch = self.input.batch or 1
-        return _WHOLE if self.input.any_size else -(-BATCH // batch) * batch
+        return _WHOLE if self.manifest.input == "image" else -(-BATCH // batch) * batch
 
-    def __call__(self, images: Images) -> list[Prediction]:
-        """Return one prediction per picture: paths, bytes of files, uint8 arrays [H, W, 3] or [H, W] of any size.
+    def __call__(self, samples: Sources) -> list[Prediction]:
+        """Return one prediction per sample: paths, bytes of files, arrays, of a model of texts the texts themselves.
 
-        One array [N, H, W, 3] will do as well; a model of vectors takes arrays [length], or one [N, length]. Raises
-        DataError for a picture that cannot be read, TypeError for an array of another type or shape.
+        Pictures are uint8 arrays [H, W, 3] or [H, W] of any size, vectors arrays [length]; one array [N, …] will do as
+        well. Raises DataError for a file that cannot be read, TypeError for an array of another type or shape.
         """
-        listed = self._listed(images)
+        listed = self.reader.listed(samples)
         rows = self.probabilities(listed)
         names = (os.fspath(item) if isinstance(item, str | os.PathLike) else "" for item in listed)
         return [self.prediction(name, row) for name, row in zip(names, rows, strict=True)]
 
-    def probabilities(self, images: Images) -> np.ndarray:
-        """Return float32 [N, classes], rows in the order of `images` (as for a call)."""
-        listed, spec = self._listed(images), self.manifest.preprocess
-        prepare = preprocess.pictures if self.input.any_size else preprocess.preprocess
+    def probabilities(self, samples: Sources) -> np.ndarray:
+        """Return float32 [N, classes], rows in the order of `samples` (as for a call)."""
+        listed = self.reader.listed(samples)
         starts = range(0, len(listed), self.at_once)
-        parts = [self.run(prepare(listed[start : start + self.at_once], spec)) for start in starts]
+        parts = [self._pooled(listed[start : start + self.at_once]) for start in starts]
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
-    def load(self, source: Image) -> np.ndarray:
-        """Return one sample as `run` takes it: a picture (path, bytes of a file, pixels) or a vector.
+    def _pooled(self, samples: list[modalities.Source]) -> np.ndarray:
+        return self.run_windows([self.reader.named(sample) for sample in samples])
 
-        Raises DataError when it cannot be read, or is of the other kind than the model takes.
-        """
-        if self.input.any_size:
-            return preprocess.whole(source)
-        (row,) = preprocess.empty(1, self.manifest.preprocess)
-        preprocess.load_into(source, self.manifest.preprocess, row)
-        return row
+    def run_windows(self, samples: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """Return float32 [N, classes] of N samples, each the rows that `reader` made of it: the mean over these."""
+        found = self.run([row for rows in samples for row in rows])
+        counts = [len(rows) for rows in samples]
+        if len(found) == len(counts):
+            return found
+        starts = np.cumsum([0, *counts[:-1]])
+        return np.add.reduceat(found, starts, axis=0) / np.array(counts, np.float32)[:, None]
 
-    def run(self, batch: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Return float32 [N, classes] for `batch`: uint8 [N, height, width, 3] at the model's size, or vectors.
-
-        A list of these will do as well; a model that takes any size takes a list of uint8 [H, W, 3].
-        """
-        return feed.probabilities(self.session, self.input, batch)
+    def run(self, rows: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Return float32 [N, classes] of rows as `reader` makes them, a list or one array [N, …]."""
+        return feed.probabilities(self.session, self.input, rows, self.reader)
 
     def prediction(self, path: str, row: np.ndarray) -> Prediction:
         """Name the probabilities in `row` float32 [classes] of the picture at `path`.
@@ -137,12 +129,6 @@ class Predictor:
         decided = decisions.predicted(row[None], thresholds, multilabel=True)[0]
         return Prediction(path, classes[best], values[best], named, tuple(compress(classes, decided)))
 
-    def _listed(self, images: Images) -> list[Any]:
-        single = 3 if isinstance(self.manifest.preprocess, PreprocessSpec) else 1
-        if isinstance(images, str | bytes | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim <= single):
-            return [images]
-        return list(images)
-
 
 def _read(path: Path) -> bytes:
     try:
@@ -151,25 +137,26 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"Model file {path} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
-def _manifest(session: Any, path: Path) -> Manifest:
-    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY, "")
+def _manifest(session: Any, path: Path) -> tuple[Manifest, modalities.Reader]:
+    metadata = engine.metadata(session)
+    text = metadata.get(MANIFEST_KEY, "")
     hint = "Upgrade tledge here, or export the model again."
     try:
         manifest = _parsed(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} holds no manifest that this version of tledge reads.", hint) from error
-    if not _fits(manifest, session):
+    reader = modalities.reader(manifest.preprocess, metadata, whole=manifest.input == "image")
+    if not _fits(reader, manifest, session):
         raise ModelError(f"The graph in {path} takes or gives other arrays than its manifest says.", hint)
-    return manifest
+    return manifest, reader
 
 
 def _parsed(text: str) -> Manifest:
     raw = json.loads(text)
     if raw["schema_version"] != MANIFEST_VERSION:
         raise ValueError("another version of the manifest")
-    spec = {key: _tupled(value) for key, value in raw["preprocess"].items()}
-    raw["preprocess"] = VectorSpec(**spec) if spec.get("kind") == "vector" else PreprocessSpec(**spec)
-    raw["golden"] = tuple(GoldenSample(g["png"], tuple(g["probabilities"]), g.get("vector", "")) for g in raw["golden"])
+    raw["preprocess"] = modalities.spec_from({key: _tupled(value) for key, value in raw["preprocess"].items()})
+    raw["golden"] = tuple(GoldenSample(**{key: _tupled(value) for key, value in g.items()}) for g in raw["golden"])
     manifest = Manifest(**{key: _tupled(value) for key, value in raw.items()})
     _check_types(manifest)
     _check_types(manifest.preprocess)
@@ -185,31 +172,23 @@ def _check_types(document: Manifest | InputSpec) -> None:
 
 
 def _check_words(manifest: Manifest) -> None:
-    spec, known = manifest.preprocess, [(manifest.precision, get_args(Precision))]
-    known += [(manifest.target, get_args(Target)), (manifest.input, get_args(GraphInput))]
-    if isinstance(spec, PreprocessSpec):
-        known += [(spec.kind, ("image",)), (spec.fit, get_args(Fit)), (spec.interpolation, get_args(Interpolation))]
-    if any(word not in words for word, words in known):
+    known = [(manifest.precision, get_args(Precision)), (manifest.target, get_args(Target))]
+    if any(word not in words for word, words in [*known, (manifest.input, get_args(GraphInput))]):
         raise ValueError("an unknown word")
+    if manifest.input == "image" and manifest.preprocess.kind != "image":
+        raise ValueError("only pictures have a size")
+    modalities.READERS[manifest.preprocess.kind].check(manifest.preprocess)
     if any(not isinstance(name, str) for name in manifest.classes):
         raise TypeError("class names are text")
     if manifest.thresholds and len(manifest.thresholds) != len(manifest.classes):
         raise ValueError("a threshold for each class")
 
 
-def _fits(manifest: Manifest, session: Any) -> bool:
-    spec = manifest.preprocess
+def _fits(reader: modalities.Reader, manifest: Manifest, session: Any) -> bool:
     inputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_inputs()}
     outputs = {each.name: (each.type, list(each.shape[1:])) for each in session.get_outputs()}
-    wanted = ("tensor(uint8)", ["H", "W", 3])
-    if isinstance(spec, VectorSpec):
-        wanted = ("tensor(float)", [spec.length])
-    elif manifest.input == "tensor":
-        wanted = ("tensor(uint8)", [spec.height, spec.width, 3])
     rows = ("tensor(float)", [len(manifest.classes)])
-    if manifest.input == "image" and isinstance(spec, VectorSpec):
-        return False
-    return inputs == {spec.kind: wanted} and outputs == {"probabilities": rows}
+    return inputs == reader.inputs() and outputs == {"probabilities": rows}
 
 
 def _tupled(value: Any) -> Any:

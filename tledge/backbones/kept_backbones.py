@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tledge import documents
+from tledge import documents, modalities
 from tledge.backbones import kept_files
 from tledge.backbones.conversion import Converted
-from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
-
-_SPECS = {"image": PreprocessSpec, "vector": VectorSpec}
+from tledge.schema import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +43,5 @@ def find_or_convert(cache_dir: Path, stem: str, convert: Callable[[], Converted]
 
 def _describe(model: kept_files.KeptFile, facts: dict[str, Any]) -> KeptBackbone:
     values = facts["preprocess"]
-    spec = documents.typed(_SPECS[values["kind"]], values)
+    spec = documents.typed(modalities.SPECS[values["kind"]], values)
     return KeptBackbone(model.path, model.digest, spec, facts["dimension"], facts)

@@ -67,7 +67,7 @@ def _run(
         unread.extend(problems)
         kept.extend(samples[done + i] for i in readable)
         if len(batch):
-            parts.append(predictor.run(batch))
+            parts.append(predictor.run_windows(batch))
         done += len(readable) + len(problems)
         if on_progress:
             on_progress("Evaluating", done, len(samples))

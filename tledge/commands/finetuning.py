@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tledge import augment, finetune, heads, preprocess
+from tledge import finetune, heads, modalities
 from tledge.commands import pipeline
 from tledge.commands.clock import Clock
-from tledge.data.opening import opened
 from tledge.errors import OutputError, TledgeError
 from tledge.features import FeatureStore, extract
+from tledge.reading import read
 from tledge.schema import Backbone, Dataset, Features, FineTuning, Head, InputSpec, Sample, TrainOptions
 
 _CHUNK = 512  # samples whose activations are in memory at a time
@@ -152,12 +152,10 @@ def _write_rows(
 
 
 def _write_inputs(path: Path, spec: InputSpec, samples: Sequence[Sample]) -> None:
-    like = preprocess.empty(1, spec)
-    rows = np.lib.format.open_memmap(path, "w+", like.dtype, (len(samples), *like.shape[1:]))
+    reader = modalities.reader(spec)
+    rows = np.lib.format.open_memmap(path, "w+", reader.blank.dtype, (len(samples), *reader.blank.shape))
     for sample, row in zip(samples, rows, strict=True):
-        preprocess.load_into(opened(sample), spec, row)
-        if sample.view:
-            row[...] = augment.apply(sample.view, sample.digest, np.array(row))
+        row[...] = read(sample, reader)
     rows.flush()
 
 

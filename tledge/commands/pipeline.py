@@ -15,6 +15,7 @@ from tledge.commands.clock import Clock
 from tledge.errors import DataError, MissingExtra
 from tledge.features import FeatureStore, extract
 from tledge.heads import metrics
+from tledge.modalities import READERS
 from tledge.model.manifest import MANIFEST_VERSION
 from tledge.schema import (
     Backbone,
@@ -23,6 +24,7 @@ from tledge.schema import (
     Features,
     Head,
     HeadOptions,
+    Kind,
     Manifest,
     Metrics,
     Sample,
@@ -30,8 +32,9 @@ from tledge.schema import (
     VectorSpec,
 )
 
-DEFAULT_BACKBONE = "efficientnet_lite0"
 NO_BACKBONE = "none"
+DEFAULT_BACKBONES: dict[Kind, str] = {"image": "efficientnet_lite0", "vector": NO_BACKBONE}
+DEFAULT_BACKBONE = DEFAULT_BACKBONES["image"]
 EXTRACTING = "Extracting features"
 
 
@@ -74,39 +77,38 @@ def load_data(source: Path, test_source: Path | None, options: TrainOptions) -> 
 def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: Clock) -> Backbone:
     """Return the backbone asked for, or the one for such data: vectors go to the head as they are.
 
-    Raises DataError when the backbone takes pictures and the samples are vectors, or the reverse.
+    Raises DataError when the backbone takes samples of another modality, or vectors of another length.
     """
-    value = dataset.train[0].value
-    vectors = value is not None and value.ndim == 1
-    name = options.backbone or (NO_BACKBONE if vectors else DEFAULT_BACKBONE)
-    if options.augment is not None and vectors:
-        raise DataError("Only pictures are augmented; these samples are vectors.", "Leave --augment away.")
+    sample = dataset.train[0]
+    name = options.backbone or DEFAULT_BACKBONES[sample.kind]
     if name == NO_BACKBONE:
-        if not vectors:
-            raise DataError("Only vectors go without a backbone; these samples are pictures.", "Name a backbone.")
-        return backbones.identity(len(value), cache)
-    chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
-    _check_fit(chosen, value, vectors, options.augment is not None)
+        if sample.kind != "vector":
+            found = READERS[sample.kind].noun
+            raise DataError(f"Only vectors go without a backbone; these samples are {found}s.", "Name a backbone.")
+        chosen = backbones.identity(len(sample.value), cache)
+    else:
+        chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
+        _check_fit(chosen, sample)
+    if options.augment is not None:
+        augment.check_kind(options.augment, chosen.preprocess.kind)
     return chosen
 
 
-def _check_fit(backbone: Backbone, value: np.ndarray | None, vectors: bool, augmented: bool) -> None:
+def _check_fit(backbone: Backbone, sample: Sample) -> None:
     spec = backbone.preprocess
-    if not isinstance(spec, VectorSpec):
-        if vectors:
+    if isinstance(spec, VectorSpec):  # to which small pictures are vectors too
+        size = sample.value.size if isinstance(sample.value, np.ndarray) else None
+        if size != spec.length:
+            found = f"{READERS[sample.kind].noun}s" if size is None else f"{size} numbers a sample"
             raise DataError(
-                f"Backbone {backbone.name} takes pictures; these samples are vectors.",
-                "Leave --backbone away, or name a network that takes vectors.",
+                f"Backbone {backbone.name} takes vectors of {spec.length} numbers; the data holds {found}.",
+                "Use the data that it was made for, or another backbone.",
             )
-    elif value is None or value.size != spec.length:
-        found = "picture files" if value is None else f"{value.size} numbers a sample"
+    elif sample.kind != spec.kind:
+        wanted, found = READERS[spec.kind].noun, READERS[sample.kind].noun
         raise DataError(
-            f"Backbone {backbone.name} takes vectors of {spec.length} numbers; the data holds {found}.",
-            "Use the data that it was made for, or another backbone.",
-        )
-    elif augmented:
-        raise DataError(
-            f"Only pictures are augmented; backbone {backbone.name} takes vectors.", "Leave --augment away."
+            f"Backbone {backbone.name} takes {wanted}s; these samples are {found}s.",
+            f"Leave --backbone away, or name a network that takes {found}s.",
         )
 
 
@@ -193,9 +195,23 @@ def measure(
     thresholds: tuple[float, ...],
     multilabel: bool,
 ) -> Metrics:
-    """Return the metrics of `probabilities` float32 [n, classes] against the labels of `samples`."""
+    """Return the metrics of `probabilities` float32 [n, classes] against the labels of `samples`.
+
+    Windows of one whole count as one sample, with the mean of their probabilities.
+    """
+    probabilities, samples = _wholes(probabilities, samples)
     truth = heads.targets(samples, len(classes)) if multilabel else heads.labels(samples)
     return metrics.evaluate(probabilities, truth, classes, thresholds, multilabel)
+
+
+def _wholes(probabilities: np.ndarray, samples: Sequence[Sample]) -> tuple[np.ndarray, Sequence[Sample]]:
+    if not any(sample.whole for sample in samples):
+        return probabilities, samples
+    places: dict[str, list[int]] = {}
+    for at, sample in enumerate(samples):
+        places.setdefault(sample.whole or f"{at}", []).append(at)
+    means = np.stack([probabilities[rows].mean(axis=0) for rows in places.values()])
+    return means, [samples[rows[0]] for rows in places.values()]
 
 
 def manifest_of(backbone: Backbone, dataset: Dataset, head: Head, accuracy: float, tested: int) -> Manifest:

@@ -40,7 +40,7 @@ def predict(
     done = 0
     for readable, batch, problems in read_batches(names, sources, predictor):
         skipped.extend(problems)
-        rows = predictor.run(batch) if len(batch) else []
+        rows = predictor.run_windows(batch) if batch else []
         predictions += [predictor.prediction(names[done + i], row) for i, row in zip(readable, rows, strict=True)]
         done += len(readable) + len(problems)
         if on_progress:
@@ -64,15 +64,15 @@ def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
 
 def read_batches(
     names: Sequence[str], sources: Sequence[Source], predictor: Predictor
-) -> Iterator[tuple[list[int], list[np.ndarray], list[Problem]]]:
-    """Yield, for each run of samples, which were read, these as `predictor` takes them, and what is wrong otherwise.
+) -> Iterator[tuple[list[int], list[list[np.ndarray]], list[Problem]]]:
+    """Yield, for each run of samples, which were read, these as `run_windows` takes them, and what is wrong otherwise.
 
     The next batch is decoded, on every core, while the caller works on this one.
     """
     size = predictor.at_once
     starts = range(0, len(names), size)
 
-    def batch_from(start: int) -> Iterator[np.ndarray | Problem]:
+    def batch_from(start: int) -> Iterator[list[np.ndarray] | Problem]:
         part = slice(start, start + size)
         return pool.map(lambda name, source: _read(name, source, predictor), names[part], sources[part])
 
@@ -81,15 +81,15 @@ def read_batches(
         for start in starts:
             outcomes = list(decoding.pop())
             decoding.append(batch_from(start + size))
-            rows = [outcome for outcome in outcomes if isinstance(outcome, np.ndarray)]
-            readable = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, np.ndarray)]
+            rows = [outcome for outcome in outcomes if not isinstance(outcome, Problem)]
+            readable = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, Problem)]
             problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
             yield readable, rows, problems
 
 
-def _read(name: str, source: Source, predictor: Predictor) -> np.ndarray | Problem:
+def _read(name: str, source: Source, predictor: Predictor) -> list[np.ndarray] | Problem:
     try:
-        return predictor.load(source)
+        return predictor.reader.windows(source)
     except DataError as error:
         return Problem(name, error.message)
 

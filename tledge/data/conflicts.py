@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from tledge.data.listing import Item
+from tledge.modalities import READERS
 from tledge.schema import Problem, Sample
 
 
@@ -82,4 +83,4 @@ def _named(item: Item) -> str:
 
 
 def _kind(item: Item) -> str:
-    return "vector" if item.value is not None and item.value.ndim == 1 else "picture"
+    return READERS[item.kind].noun

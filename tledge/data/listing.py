@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tledge.schema import Problem, Split
+from tledge.schema import Kind, Problem, Split
 
 SPLITS: dict[str, Split] = {
     "train": "train",
@@ -31,10 +31,12 @@ class Item:
     class_names: tuple[str, ...]
     split: Split | None
     digest: str
-    value: np.ndarray | None = None
+    value: np.ndarray | str | None = None
     group: str | None = None
     place: str = ""
     columns: dict[str, str] | None = None
+    kind: Kind = "image"
+    part: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tledge.data.listing import Item, Listing
 from tledge.errors import DataError
+from tledge.modalities import READERS
 from tledge.schema import Problem, Sample
 
 _HINT = "Give samples of each class to train on."
@@ -57,12 +58,16 @@ def _with_label(item: Item, numbers: dict[str, int]) -> Sample:
             f"{item.place or item.path} must have one label; found {len(item.class_names)}.",
             "Train on several labels, or give one to each sample.",
         )
-    return Sample(item.path, numbers[item.class_names[0]], item.digest, (), item.group, item.value)
+    return _sample(item, numbers[item.class_names[0]], ())
 
 
 def _with_labels(item: Item, numbers: dict[str, int]) -> Sample:
     labels = tuple(sorted(numbers[name] for name in item.class_names))
-    return Sample(item.path, labels[0] if labels else -1, item.digest, labels, item.group, item.value)
+    return _sample(item, labels[0] if labels else -1, labels)
+
+
+def _sample(item: Item, label: int, labels: tuple[int, ...]) -> Sample:
+    return Sample(item.path, label, item.digest, labels, item.group, item.value, kind=item.kind, part=item.part)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -70,14 +75,16 @@ def _some(names: Sequence[str]) -> str:
 
 
 def require_same_kind(items: Sequence[Item]) -> None:
-    """Raise DataError when pictures and vectors, or vectors of different lengths, stand side by side."""
+    """Raise DataError when samples of two kinds, or vectors of different lengths, stand side by side."""
     first: dict[str, Item] = {}
     for item in items:
-        first.setdefault(_kind(item.value), item)
+        first.setdefault(_kind(item), item)
     if len(first) > 1:
         found = " and ".join(f"{kind} ({item.path})" for kind, item in list(first.items())[:2])
         raise DataError(f"Samples must be of one kind; found {found}.", "Train and test on data of the same kind.")
 
 
-def _kind(value: np.ndarray | None) -> str:
-    return f"vectors of length {len(value)}" if value is not None and value.ndim == 1 else "pictures"
+def _kind(item: Item) -> str:
+    if isinstance(item.value, np.ndarray) and item.value.ndim == 1:
+        return f"vectors of length {len(item.value)}"
+    return f"{READERS[item.kind].noun}s"

@@ -11,8 +11,8 @@ from tledge.errors import DataError
 from tledge.schema import Sample
 
 
-def opened(sample: Sample) -> bytes | np.ndarray:
-    """Return the bytes of the sample's file, or its `value`: uint8 pixels or a float32 vector.
+def opened(sample: Sample) -> bytes | np.ndarray | str:
+    """Return the bytes of the sample's file, or its `value`: uint8 pixels, a float32 vector or a text.
 
     The bytes must be those that the digest was taken of, since features are kept under it. Raises DataError when the
     file cannot be read or has changed.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict
@@ -18,21 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from tledge import augment, engine, machine, preprocess
-from tledge.data.opening import opened
+from tledge import augment, engine, machine, modalities
 from tledge.errors import DataError, ModelError
 from tledge.features import on_gpu
 from tledge.features.store import FeatureStore, Space
-from tledge.schema import Backbone, Features, InputSpec, PreprocessSpec, Problem, Sample
+from tledge.reading import read
+from tledge.schema import Backbone, Features, Problem, Sample
 
 _PIECE, _PIECE_ON_GPU = 8, 32  # pictures; with 4, an int8 backbone left 3 % of the cores to dispatching and writing
 Progress = Callable[[int, int], None]
 _Piece = Sequence[tuple[str, Sample]]
+_READ_AHEAD = 4096  # samples that are told apart by their size, where that differs, before any of them runs
 _Done = tuple[dict[str, np.ndarray], dict[str, str]]  # by digest: features, and reasons why there are none
 
 
 def piece_of(provider: str) -> int:
-    """Return how many pictures one worker runs at a time on `provider`."""
+    """Return how many samples one worker runs at a time on `provider`."""
     return _PIECE if provider == "cpu" else _PIECE_ON_GPU
 
 
@@ -44,25 +45,23 @@ def space_of(backbone: Backbone, provider: str = "cpu", *, half: bool = False) -
     decides = {
         "graph": backbone.digest,
         "preprocess": asdict(backbone.preprocess),
-        "conversion": preprocess.REVISION,
+        "conversion": modalities.READERS[backbone.preprocess.kind].revision,
         "engine": f"{provider}-{precision}",
         "piece": piece_of(provider),
         "itemsize": 2 if half else 4,
     }
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
-    label = f"{backbone.name} {precision} {_size(backbone.preprocess)} {provider}"
+    size = modalities.READERS[backbone.preprocess.kind].size(backbone.preprocess)
+    label = f"{backbone.name} {precision} {size} {provider}"
     return Space(digest, label, backbone.dimension, 2 if half else 4)
 
 
-def _size(spec: InputSpec) -> str:
-    return f"{spec.width}×{spec.height}" if isinstance(spec, PreprocessSpec) else str(spec.length)
-
-
 def key_of(sample: Sample) -> str:
-    """Return the digest under which the features of `sample`, or of its augmented view, are kept."""
-    if not sample.view:
+    """Return the digest under which the features of `sample`, or of its part or augmented view, are kept."""
+    if not sample.view and sample.part is None:
         return sample.digest
-    return hashlib.sha256(f"{sample.digest} {sample.view} {augment.REVISION}".encode()).hexdigest()
+    part = f" {sample.part}" if sample.part else ""
+    return hashlib.sha256(f"{sample.digest} {sample.view} {augment.REVISION}{part}".encode()).hexdigest()
 
 
 def extract(
@@ -102,13 +101,39 @@ def _compute(missing: _Piece, backbone: Backbone, provider: str) -> Iterator[_Do
     if not missing:
         return
     size = piece_of(provider)
-    pieces = (missing[start : start + size] for start in range(0, len(missing), size))
-    if provider == "cpu":
+    if provider == "cpu" or not on_gpu.fits(backbone):
         session = engine.open_session(backbone.path, provider=provider, threads=1, name=f"Backbone {backbone.name}")
-        yield from _overlapped(lambda piece: _run(session, piece, size, backbone), pieces, machine.cores())
+        reader = modalities.reader(backbone.preprocess, engine.metadata(session))
+        pieces, workers = _pieces(missing, size, reader), machine.cores()
+        yield from _overlapped(lambda piece: _run(session, piece, size, reader, backbone), pieces, workers)
         return
-    with closing(on_gpu.Pipeline(backbone, provider, size, _load)) as pipeline:
+    reader, pieces = modalities.reader(backbone.preprocess), _cut(missing, size)
+    with closing(on_gpu.Pipeline(backbone, provider, size, lambda sample: read(sample, reader))) as pipeline:
         yield from _overlapped(lambda piece: _run_on_gpu(pipeline, piece, backbone), pieces, on_gpu.LANES)
+
+
+def _pieces(missing: _Piece, size: int, reader: modalities.Reader) -> Iterator[_Piece]:
+    """Yield pieces whose rows have one shape: samples of about one length together, where lengths differ."""
+    if reader.blank is not None:
+        yield from _cut(missing, size)
+        return
+    for ahead in _cut(missing, _READ_AHEAD):
+        buckets: dict[Hashable, list[tuple[str, Sample]]] = {}
+        for key, sample in ahead:
+            buckets.setdefault(_bucket(sample, reader), []).append((key, sample))
+        for alike in buckets.values():
+            yield from _cut(alike, size)
+
+
+def _cut(samples: _Piece, size: int) -> Iterator[_Piece]:
+    return (samples[start : start + size] for start in range(0, len(samples), size))
+
+
+def _bucket(sample: Sample, reader: modalities.Reader) -> Hashable:
+    try:
+        return reader.bucket(read(sample, reader))
+    except DataError:  # told of when its piece runs
+        return None
 
 
 def _overlapped(run: Callable[[_Piece], _Done], pieces: Iterable[_Piece], workers: int) -> Iterator[_Done]:
@@ -127,19 +152,17 @@ def _overlapped(run: Callable[[_Piece], _Done], pieces: Iterable[_Piece], worker
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(session: Any, piece: _Piece, size: int, backbone: Backbone) -> _Done:
-    batch = preprocess.empty(size, backbone.preprocess)
-    loaded: list[str] = []
+def _run(session: Any, piece: _Piece, size: int, reader: modalities.Reader, backbone: Backbone) -> _Done:
+    loaded: dict[str, np.ndarray] = {}
     reasons: dict[str, str] = {}
     for key, sample in piece:
         try:
-            _load(sample, backbone.preprocess, batch[len(loaded)])
-            loaded.append(key)
+            loaded[key] = read(sample, reader)
         except DataError as error:
             reasons[key] = error.message
     if not loaded:
         return {}, reasons
-    rows = session.run(["features"], {backbone.preprocess.kind: batch})[0][: len(loaded)]
+    rows = session.run(["features"], reader.feed(list(loaded.values()), size))[0][: len(loaded)]
     _check_finite(rows, backbone, "Use another backbone." if backbone.precision != "fp16" else "Use --precision fp32.")
     return dict(zip(loaded, rows, strict=True)), reasons
 
@@ -155,12 +178,6 @@ def _run_on_gpu(pipeline: on_gpu.Pipeline, piece: _Piece, backbone: Backbone) ->
 def _check_finite(rows: np.ndarray, backbone: Backbone, hint: str) -> None:
     if not np.isfinite(rows).all():
         raise ModelError(f"Backbone {backbone.name} must give finite features, found NaN or infinity.", hint)
-
-
-def _load(sample: Sample, spec: InputSpec, out: np.ndarray) -> None:
-    preprocess.load_into(opened(sample), spec, out)
-    if sample.view:
-        out[...] = augment.apply(sample.view, sample.digest, out)
 
 
 def _gather(

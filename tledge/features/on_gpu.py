@@ -17,12 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from tledge import engine, gpu, half, machine, preprocess
+from tledge import engine, gpu, half, machine, modalities
 from tledge.errors import DataError
-from tledge.schema import Backbone, InputSpec, Sample
+from tledge.schema import Backbone, Sample
 
 LANES = 4  # two in the hands of the decoders, so that they never wait, and two on the device
-Load = Callable[[Sample, InputSpec, np.ndarray], None]
+Load = Callable[[Sample], np.ndarray]
+
+
+def fits(backbone: Backbone) -> bool:
+    """Tell whether the rows of `backbone` have one shape, as the lanes need."""
+    kind = backbone.preprocess.kind
+    return modalities.READERS[kind].even
 
 
 def precision_of(backbone: Backbone) -> str:
@@ -33,7 +39,7 @@ def precision_of(backbone: Backbone) -> str:
 class Pipeline:
     """A session of `backbone` on `provider` that takes up to `size` samples at a time, from LANES threads at once.
 
-    `load` puts a sample into a row of a batch, and raises DataError where it cannot. With `full`, a graph that could
+    `load` makes a sample into a row, and raises DataError where it cannot. With `full`, a graph that could
     run in half precision does not. Close it after use. Raises ModelError and EngineError as `engine.open_session` does.
     """
 
@@ -41,10 +47,10 @@ class Pipeline:
         graph = half.in_half(backbone.path) if half.applies(backbone) and not full else backbone.path
         name = f"Backbone {backbone.name}"
         self._session = engine.open_session(graph, provider=provider, threads=1, name=name, batch=size)
-        self._spec, self._load = backbone.preprocess, load
+        self._load, blank = load, modalities.reader(backbone.preprocess).blank
         self._free: SimpleQueue[_Lane] = SimpleQueue()
         for _ in range(LANES):
-            self._free.put(_Lane(self._session, self._spec, size))
+            self._free.put(_Lane(self._session, backbone.preprocess.kind, np.stack([blank] * size)))
         self._decoders = ThreadPoolExecutor(machine.cores(), thread_name_prefix="decode")
 
     def run(self, samples: Sequence[Sample]) -> tuple[np.ndarray, list[str | None]]:
@@ -68,22 +74,21 @@ class Pipeline:
 
     def _place(self, sample: Sample, place: np.ndarray) -> str | None:
         try:
-            self._load(sample, self._spec, place)
+            place[...] = self._load(sample)
         except DataError as error:
             return error.message
         return None
 
 
 class _Lane:
-    def __init__(self, session: Any, spec: InputSpec, size: int) -> None:
+    def __init__(self, session: Any, name: str, like: np.ndarray) -> None:
         from onnxruntime import OrtValue
 
         device = "cpu" if engine.active_provider(session) == "cpu" else "cuda"  # TensorRT's memory is CUDA's
-        like = preprocess.empty(size, spec)
         self.batch = gpu.pinned(like.shape, like.dtype)
         self._session, self._binding = session, session.io_binding()
         self._input = OrtValue.ortvalue_from_shape_and_type(like.shape, like.dtype.type, device)
-        self._binding.bind_ortvalue_input(spec.kind, self._input)
+        self._binding.bind_ortvalue_input(name, self._input)
         self._binding.bind_output("features", device)
 
     def run(self) -> np.ndarray:

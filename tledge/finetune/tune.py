@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tledge import documents
+from tledge import documents, modalities
 from tledge.backbones.conversion import FACTS_FILE, MODEL_FILE
 from tledge.errors import TledgeError
 from tledge.finetune import apart
 from tledge.finetune.plan import Plan, order
-from tledge.schema import Backbone, InputSpec, Optimizer, PreprocessSpec, VectorSpec
+from tledge.schema import Backbone, InputSpec, Optimizer
 
 ROWS_FILE, HEAD_FILE, KERAS_FILE = "rows.npz", "head.npz", "model.keras"
 _ADAM_RATE, _SGD_RATE = 1e-3, 1e-2
@@ -172,4 +172,4 @@ def _result(plan: Plan, folder: Path, history: tuple[Epoch, ...]) -> Tuned:
 
 
 def _spec(values: dict[str, Any]) -> InputSpec:
-    return documents.typed(PreprocessSpec if values["kind"] == "image" else VectorSpec, values)
+    return documents.typed(modalities.SPECS[values["kind"]], values)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tledge import engine, feed, preprocess
+from tledge import engine, feed, modalities
 from tledge.data.opening import opened
 from tledge.errors import ModelError
 from tledge.model import image_input, targets, whole_pictures
@@ -17,7 +17,8 @@ from tledge.model.join import join
 from tledge.model.manifest import GOLDEN_SAMPLES, golden_samples, stamp
 from tledge.model.tidy import tidy
 from tledge.model.verify import TOLERANCE
-from tledge.schema import Backbone, GoldenCheck, InputSpec, Manifest, Packaging, PreprocessSpec, Sample
+from tledge.reading import read
+from tledge.schema import Backbone, GoldenCheck, Manifest, Packaging, PreprocessSpec, Sample
 
 if TYPE_CHECKING:
     import onnx
@@ -43,10 +44,11 @@ def build(
     model = _joined(backbone, head, packaging)
     rows = np.unique(np.linspace(0, len(samples) - 1, GOLDEN_SAMPLES).round().astype(int))
     chosen, spec = [samples[i] for i in rows], backbone.preprocess
-    batch: Any = _batch(chosen, spec)
     session = engine.open_session(model.SerializeToString(), provider="cpu", name="The joined model")
+    reader, given = modalities.reader(spec, engine.metadata(session)), feed.input_of(session)
+    batch = [read(sample, reader) for sample in chosen]
     # A graph that resizes by itself leaves pictures alone that have the model's size already.
-    found = feed.probabilities(session, feed.input_of(session), batch)
+    found = feed.probabilities(session, given, batch, reader)
     check = _compare(found, expected[rows], TOLERANCE[manifest.precision])
     if not check.passed:
         raise ModelError(
@@ -55,8 +57,8 @@ def build(
         )
     if packaging.input == "image" and isinstance(spec, PreprocessSpec):
         batch = [whole_pictures.golden_picture(opened(sample), spec) for sample in chosen]
-        found = feed.probabilities(session, feed.input_of(session), batch)
-    golden = golden_samples(batch, found)
+        reader = modalities.reader(spec, whole=True)
+    golden = golden_samples(batch, reader, lambda rows: feed.probabilities(session, given, rows, reader))
     return stamp(model, replace(manifest, golden=golden, target=packaging.target, input=packaging.input)), check
 
 
@@ -69,13 +71,6 @@ def _joined(backbone: Backbone, head: onnx.ModelProto, packaging: Packaging) -> 
     model = tidy(model)
     targets.check(model, targets.TARGETS[packaging.target])
     return model
-
-
-def _batch(samples: Sequence[Sample], spec: InputSpec) -> np.ndarray:
-    batch = preprocess.empty(len(samples), spec)
-    for sample, row in zip(samples, batch, strict=True):
-        preprocess.load_into(opened(sample), spec, row)
-    return batch
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, tolerance: float) -> GoldenCheck:

@@ -1,4 +1,4 @@
-"""Pictures of any size into the graph: what `preprocess.py` does to a decoded picture, in plain ONNX operators.
+"""Pictures of any size into the graph: what `modalities/image.py` does to a decoded picture, in plain ONNX operators.
 
 Resize with antialiasing (operator set 18) was taken into onnxruntime from the very code that our kernels follow,
 Pillow's: fixed-point weights of 22 bits, columns before rows, bytes in between. It is told to leave out what lies

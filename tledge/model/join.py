@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tledge.backbones.from_onnx.opset import version
+from tledge.modalities import KEPT_METADATA
 from tledge.model.targets import raise_opset
 from tledge.schema import Backbone
 
@@ -42,7 +43,9 @@ def join(backbone: Backbone, head: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.output.append(
         onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, [batch, classes])
     )
+    kept = [each for each in model.metadata_props if each.key in KEPT_METADATA]
     del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     model.producer_name = "tledge"
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 
-from tledge import decisions, preprocess
+from tledge import decisions
 from tledge.errors import ModelError
 from tledge.runtime import Predictor
-from tledge.schema import GoldenCheck, GoldenSample, Manifest, Outcome, Precision
+from tledge.schema import GoldenCheck, Manifest, Outcome, Precision
 
 # float32 sums differ in their last bits between instruction sets; int8 rounds those bits to whole steps now and then.
 # float16 has eleven bits: CPUs compute it in float32 and round at the ends, GPUs round after every product.
@@ -36,7 +33,7 @@ def check_golden(predictor: Predictor) -> GoldenCheck:
     if not manifest.golden:
         raise ModelError(f"{predictor.path} carries no golden samples.", "Export it again with 'tledge export'.")
     try:
-        batch, expected = _golden(manifest)
+        batch, expected = _golden(predictor)
     except (ValueError, TypeError, OSError) as error:
         hint = "Export it again with 'tledge export'."
         raise ModelError(f"The golden samples in {predictor.path} cannot be read.", hint) from error
@@ -58,22 +55,10 @@ def _decided(rows: np.ndarray, manifest: Manifest) -> np.ndarray:
     return decisions.predicted(rows, manifest.thresholds, manifest.multilabel)
 
 
-def _golden(manifest: Manifest) -> tuple[list[np.ndarray], np.ndarray]:
-    batch = [_input(sample) for sample in manifest.golden]
+def _golden(predictor: Predictor) -> tuple[list[np.ndarray], np.ndarray]:
+    manifest = predictor.manifest
+    batch = [predictor.reader.from_golden(sample) for sample in manifest.golden]
     expected = np.array([sample.probabilities for sample in manifest.golden], np.float32)
-    (wanted,) = preprocess.empty(1, manifest.preprocess)
-    any_size = manifest.input == "image"
-    if any(each.dtype != wanted.dtype or (each.shape != wanted.shape and not any_size) for each in batch):
-        raise ValueError("of another shape than the model's")
     if expected.shape != (len(batch), len(manifest.classes)):
         raise ValueError("of another shape than the model's")
     return batch, expected
-
-
-def _input(sample: GoldenSample) -> np.ndarray:
-    if sample.vector:
-        return np.frombuffer(base64.b64decode(sample.vector), "<f4")
-    from PIL import Image
-
-    with Image.open(io.BytesIO(base64.b64decode(sample.png)), formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB"))

@@ -108,6 +108,7 @@ from tledge.schema.networks import (
 from tledge.schema.options import Budgets, Packaging, QuantizeOptions, TrainOptions
 from tledge.schema.samples import (
     Dataset,
+    Kind,
     Problem,
     Sample,
     Split,
@@ -166,6 +167,7 @@ __all__ = [
     "InputParity",
     "InputSpec",
     "Interpolation",
+    "Kind",
     "LayerSensitivity",
     "MachineState",
     "Manifest",

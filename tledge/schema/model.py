@@ -12,12 +12,15 @@ class GoldenSample:
     """An input of the model, and the `probabilities` it gave where it was exported.
 
     A picture stands in `png`, at the model's input size unless the graph takes any; a vector as little-endian float32
-    in `vector`; both in base64.
+    in `vector`; a sound as little-endian int16 in `sound`, full scale being 32767; a text's tokens as little-endian
+    int32 in `tokens`; each in base64.
     """
 
     png: str
     probabilities: tuple[float, ...]
     vector: str = ""
+    sound: str = ""
+    tokens: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,19 @@ from typing import Literal
 import numpy as np
 
 Split = Literal["train", "val", "test"]
+Kind = Literal["image", "vector", "audio", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled sample. `digest` is the SHA-256, in hex, of the file's bytes or of `value`.
+    """One labelled sample of modality `kind`. `digest` is the SHA-256, in hex, of the file's bytes or of `value`.
 
     `label` indexes `Dataset.classes`; of a multi-label set it is the first of `labels`, or -1 where there is none.
-    `value` is what the sample is when it is no file: a picture, uint8 [height, width, 3] or [height, width], or a
-    vector, float32 [length]; `path` then names its place, as in `digits.npz[x_train][17]`. Samples of one `group` (a
-    patient, a machine) stay on one side of every split. `view` names an augmentation, "" is the sample as it is.
+    `value` is what the sample is when it is no file: a picture, uint8 [height, width, 3] or [height, width], a vector,
+    float32 [length], or a text; `path` then names its place, as in `digits.npz[x_train][17]`. Samples of one `group` (a
+    patient, a machine) stay on one side of every split. `view` names an augmentation, "" is the sample as it is. Of a
+    longer sound, `part` is from where to where it goes in seconds; `whole` names what it is a window of: windows of one
+    whole are decided together.
     """
 
     path: str
@@ -25,8 +28,11 @@ class Sample:
     digest: str
     labels: tuple[int, ...] = ()
     group: str | None = None
-    value: np.ndarray | None = field(default=None, compare=False, repr=False)
+    value: np.ndarray | str | None = field(default=None, compare=False, repr=False)
     view: str = ""
+    kind: Kind = "image"
+    part: tuple[float, float] | None = None
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tledge import finetune, heads, preprocess
+from tledge import finetune, heads, modalities
 from tledge.commands import pipeline, run_folder
-from tledge.data.opening import opened
 from tledge.errors import TledgeError
+from tledge.reading import read
 from tledge.schema import Backbone, Dataset, Features, Head, TrainOptions
 
 
@@ -35,10 +35,8 @@ def write(
     _, _, tested = pipeline.split(features, dataset)
     with TemporaryDirectory(prefix="tledge-") as place:
         folder, rows = Path(place), Path(place, "rows.npy")
-        batch = preprocess.empty(len(tested.samples), backbone.preprocess)
-        for sample, row in zip(tested.samples, batch, strict=True):
-            preprocess.load_into(opened(sample), backbone.preprocess, row)
-        np.save(rows, batch)
+        reader = modalities.reader(backbone.preprocess)
+        np.save(rows, np.stack([read(sample, reader) for sample in tested.samples]))
         if document.get("fine_tuning"):
             path = run / run_folder.KERAS
             found = finetune.keras_model.try_out(path, rows, folder)

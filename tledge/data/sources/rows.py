@@ -9,7 +9,7 @@ import numpy as np
 
 from tledge.data.listing import Item
 from tledge.errors import DataError
-from tledge.schema import Split
+from tledge.schema import Kind, Split
 
 
 def digests(values: np.ndarray) -> list[str]:
@@ -30,8 +30,9 @@ def items(place: str, values: np.ndarray, class_names: Sequence[tuple[str, ...]]
     The items' values are read-only views; their paths are `place` and the number of the row.
     """
     values.flags.writeable = False
+    kind: Kind = "vector" if values.ndim == 2 else "image"
     return [
-        Item(f"{place}[{number}]", names, split, digest, value)
+        Item(f"{place}[{number}]", names, split, digest, value, kind=kind)
         for number, (value, names, digest) in enumerate(zip(values, class_names, digests(values), strict=True))
     ]
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tledge import preprocess
 from tledge.decode import decode
 from tledge.errors import DataError, TledgeError
 from tledge.measurement.box.sample_pictures import Pictures
 from tledge.measurement.load.scenarios import timed
 from tledge.measurement.subject import Subject
+from tledge.modalities.image import fit_into, whole
 from tledge.runtime import Predictor
 from tledge.schema import EndToEnd, Prediction, PreprocessSpec, Stage
 
@@ -35,7 +35,7 @@ def end_to_end(subject: Subject, pictures: Pictures, seconds: float) -> EndToEnd
             rows.append(times)
             alone.append(timed(lambda row=row: predictor.run(row[None])))
     stages = dict(zip(_STAGES, map(_stage, zip(*rows, strict=True)), strict=True))
-    if predictor.input.any_size:
+    if predictor.manifest.input == "image":
         stages["resize"] = None
     return EndToEnd(
         pictures=pictures.name,
@@ -69,15 +69,15 @@ def one(predictor: Predictor, content: bytes) -> tuple[Prediction, tuple[float, 
     """
     clock = time.perf_counter
     start = clock()
-    if predictor.input.any_size:
-        row = preprocess.whole(content)
+    if predictor.manifest.input == "image":
+        row = whole(content)
         decoded = resized = clock()
     else:
         spec = predictor.manifest.preprocess
         pixels = decode(content, (spec.height, spec.width))
         decoded = clock()
-        (row,) = preprocess.empty(1, spec)
-        preprocess.fit_into(pixels, spec, row)
+        row = np.empty((spec.height, spec.width, 3), np.uint8)
+        fit_into(pixels, spec, row)
         resized = clock()
     (probabilities,) = predictor.run(row[None])
     ran = clock()

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tledge import preprocess
-from tledge.data.opening import opened
+from tledge import modalities
 from tledge.errors import DataError
+from tledge.reading import read
 from tledge.schema import Backbone, Sample
 
 CALIBRATION_IMAGES = 128
@@ -38,19 +38,17 @@ def batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str,
 
     Raises DataError when none can.
     """
-    spec, found = backbone.preprocess, 0
+    reader, found = modalities.reader(backbone.preprocess), 0
     for start in range(0, len(samples), _BATCH):
         rows = []
         for sample in samples[start : start + _BATCH]:
-            (row,) = preprocess.empty(1, spec)
             try:
-                preprocess.load_into(opened(sample), spec, row)
+                rows.append(read(sample, reader))
             except DataError:
                 continue
-            rows.append(row)
         if rows:
             found += len(rows)
-            yield {spec.kind: np.stack(rows)}
+            yield reader.feed(rows)
     if not found:
         raise DataError(
             "Calibration needs at least one readable training sample, found none.", "Check the data folder."

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge import engine, half, preprocess
+from tledge import engine, half, modalities
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
 from tledge.model.precision import calibration_pictures
@@ -48,7 +48,8 @@ def halve(backbone: Backbone, samples: Sequence[Sample], cache_dir: Path) -> tup
 
 def _key(backbone: Backbone, samples: Sequence[Sample]) -> str:
     spec, digests = asdict(backbone.preprocess), [sample.digest for sample in samples]
-    decides = [_REVISION, half.REVISION, backbone.digest, spec, preprocess.REVISION, digests]
+    reading = modalities.READERS[backbone.preprocess.kind].revision
+    decides = [_REVISION, half.REVISION, backbone.digest, spec, reading, digests]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tledge import engine, preprocess
+from tledge import engine, modalities
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
 from tledge.model.precision import (
@@ -159,8 +159,16 @@ def _kept(
 def key(backbone: Backbone, samples: Sequence[Sample], recipe: Recipe, rounding: Rounding) -> str:
     """Return 16 hex digits that change with all that the int8 graph of `recipe` depends on."""
     spec, digests = backbone.preprocess, [sample.digest for sample in samples]
+    reading = modalities.READERS[spec.kind].revision
     choices = recipe._asdict() | rounding._asdict()
-    decides = [_REVISION, backbone.digest, asdict(spec), preprocess.REVISION, digests, choices]
+    decides = [
+        _REVISION,
+        backbone.digest,
+        asdict(spec),
+        reading,
+        digests,
+        choices,
+    ]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
