@@ -17,8 +17,8 @@ import pytest
 from tledge import keras_process
 from tledge.backbones import conversion, describe, efficientnet_lite, kept_files, load, names
 from tledge.backbones.efficientnet_lite import _VARIANTS, Variant, network, read_weights, untrained
+from tledge.backbones.keras_families import RECIPES
 from tledge.backbones.recipe import preprocess_spec
-from tledge.backbones.registry import find
 from tledge.errors import BackboneError, MissingExtra, OutputError
 from tledge.schema import BackboneOptions, PreprocessSpec
 
@@ -120,7 +120,7 @@ def test_features_are_those_of_the_network_the_weights_were_published_for(keras,
 def test_the_table_tells_the_number_of_trainable_parameters(keras, variant):
     model = untrained(keras, variant, 32)
     assert variant.parameters == sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert model.output.shape == (None, find(variant.name).dimension)
+    assert model.output.shape == (None, RECIPES[variant.name].dimension)
 
 
 # ── The graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,7 +263,7 @@ print({"tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"} & set(sys.module
 
 
 def test_preprocessing_is_that_of_the_training():
-    lite, mobile = preprocess_spec(find("efficientnet_lite2")), preprocess_spec(find("mobilenet_v2"), 96)
+    lite, mobile = preprocess_spec(RECIPES["efficientnet_lite2"]), preprocess_spec(RECIPES["mobilenet_v2"], 96)
     assert lite == PreprocessSpec(260, 260, "stretch", "bilinear", mean=(127.0,) * 3, std=(128.0,) * 3)
     assert mobile == PreprocessSpec(96, 96, "stretch", "bilinear", mean=(127.5,) * 3, std=(127.5,) * 3)
 

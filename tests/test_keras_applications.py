@@ -16,7 +16,7 @@ from tledge.backbones import check_name, describe, load
 from tledge.backbones.from_keras import application_table
 from tledge.backbones.from_keras import applications as keras_applications
 from tledge.backbones.from_keras import weights as keras_weights
-from tledge.backbones.registry import find
+from tledge.backbones.keras_families import RECIPES
 from tledge.errors import BackboneError
 from tledge.schema import BackboneOptions, PreprocessSpec, VectorSpec
 
@@ -142,7 +142,7 @@ def test_random_weights_are_those_of_a_seed_and_converted_silently(keras, random
     kept = load("mobilenet_v3_small", cache_dir, RANDOM_MAX, on_stage=pytest.fail)
     assert kept.preprocess == PreprocessSpec(224, 224, mean=(127.5,) * 3, std=(127.5,) * 3)
     assert (kept.dimension, kept.licence) == (576, "")
-    assert macs.count(onnx.load(kept.path)) == find("mobilenet_v3_small").macs
+    assert macs.count(onnx.load(kept.path)) == RECIPES["mobilenet_v3_small"].macs
     keras_weights.seed(keras)
     make = keras.applications.MobileNetV3Small
     original = make(input_shape=(224, 224, 3), include_top=False, pooling="max", weights=None)
@@ -176,10 +176,10 @@ def test_weights_come_from_where_keras_puts_them(tmp_path, monkeypatch):
     path = application_table.weights_path(by_name["mobilenet_v2"], 96)
     assert path == tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
     assert application_table.weights_path(by_name["mobilenet"], 100).name == "mobilenet_1_0_224_tf_no_top.h5"
-    assert not find("mobilenet").weights_available()
+    assert not RECIPES["mobilenet"].weights_available()
     path.parent.mkdir()
     application_table.weights_path(by_name["mobilenet"]).touch()
-    assert find("mobilenet").weights_available()
+    assert RECIPES["mobilenet"].weights_available()
 
 
 def test_without_internet_the_refusal_is_one_clear_line(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a family says of each of its backbones; the registry collects them, the converter follows them."""
+"""What a family says of each of its backbones; keras_families.py collects them, the converter follows them."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones import conversion, registry
+from tledge.backbones import conversion, keras_families, registry
 from tledge.backbones.from_keras import file as keras_file
 from tledge.backbones.from_keras import weights as keras_weights
 from tledge.backbones.recipe import Recipe, arguments
@@ -41,18 +41,18 @@ def source(backbone: str, options: BackboneOptions) -> Source:
     Raises BackboneError for networks that Keras does not build, for unknown names, senseless options and weights that
     are not here.
     """
-    if backbone in registry.names():
-        return _of_recipe(registry.find(backbone), options)
+    if backbone in keras_families.RECIPES:
+        return _of_recipe(keras_families.RECIPES[backbone], options)
     path = Path(backbone)
     if keras_file.accepts(path):
         given = keras_file.arguments(path, options)
         return Source(path.stem, keras_file.__name__, given, conversion.key(_ROOM, given["digest"], given["options"]))
-    if path.exists() or backbone.lower().endswith(registry.FILE_ENDINGS):
-        raise BackboneError(
-            f"Only networks that Keras builds can be fine-tuned, and {backbone} is none.",
-            f"Bring it as a .keras or .h5 file, or fine-tune one of these: {', '.join(registry.names())}.",
-        )
-    return _of_recipe(registry.find(backbone), options)
+    if not path.exists() and not backbone.lower().endswith(registry.FILE_ENDINGS):
+        registry.home(backbone)  # knows what it might be meant to be called
+    raise BackboneError(
+        f"Only networks that Keras builds can be fine-tuned, and {backbone} is none.",
+        f"Bring it as a .keras or .h5 file, or fine-tune one of these: {', '.join(keras_families.NAMES)}.",
+    )
 
 
 def _of_recipe(recipe: Recipe, options: BackboneOptions) -> Source:
