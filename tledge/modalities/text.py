@@ -195,7 +195,7 @@ def _text_of(source: Source) -> str:
 
 
 def decode(content: bytes) -> str:
-    """Return the text of a file of UTF-8, without its byte order mark. Raises DataError, a clause, for anything else."""
+    """Return the text in a file of UTF-8, less its byte order mark. Raises DataError, a clause, for anything else."""
     if content.startswith(_BOMS_16):
         raise DataError("a text must be UTF-8, this is UTF-16")
     start = len(_BOM) if content.startswith(_BOM) else 0
