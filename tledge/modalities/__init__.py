@@ -10,14 +10,16 @@ import numpy as np
 
 from tledge.modalities.image import ImageReader, WholeImageReader
 from tledge.modalities.reader import Feed, Reader, Source, describe
+from tledge.modalities.sound import SoundReader
 from tledge.modalities.text import TOKENIZER_KEY, TextReader
 from tledge.modalities.vector import VectorReader
-from tledge.schema import InputSpec, PreprocessSpec, TextSpec, VectorSpec
+from tledge.schema import InputSpec, PreprocessSpec, SoundSpec, TextSpec, VectorSpec
 
 __all__ = ["KEPT_METADATA", "READERS", "SPECS", "Feed", "Reader", "Source", "preprocess", "reader", "spec_from"]
 
-READERS: dict[str, type[Reader]] = {each.kind: each for each in (ImageReader, VectorReader, TextReader)}
-SPECS: dict[str, type[Any]] = {"image": PreprocessSpec, "vector": VectorSpec, "text": TextSpec}
+_READERS = (ImageReader, VectorReader, SoundReader, TextReader)
+READERS: dict[str, type[Reader]] = {each.kind: each for each in _READERS}
+SPECS: dict[str, type[Any]] = {"image": PreprocessSpec, "vector": VectorSpec, "audio": SoundSpec, "text": TextSpec}
 # What a reader finds in the metadata of a backbone's file, and must find again in that of the model.
 KEPT_METADATA = (TOKENIZER_KEY,)
 _NONE: Mapping[str, str] = MappingProxyType({})

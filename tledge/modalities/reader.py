@@ -47,9 +47,9 @@ class Reader(ABC):
     def mismatch(self, value: object) -> str:
         """Return what must hold where `value`, no path and no bytes, is of another type or shape; "" where it fits."""
 
-    def windows(self, source: Source) -> list[np.ndarray]:
+    def windows(self, source: Source, part: Part | None = None) -> list[np.ndarray]:
         """Return `source` as the rows whose probabilities are averaged; but for long sounds there is one."""
-        return [self.load(source)]
+        return [self.load(source, part)]
 
     def named(self, source: Source) -> list[np.ndarray]:
         """Return `windows` of `source`; an error about a file says which it is.
