@@ -128,13 +128,13 @@ def test_every_file_that_is_no_picture_is_listed_with_its_reason(tmp_path):
     os.mkfifo(tmp_path / "dog/pipe")
     found = data.load(tmp_path)
     assert {str(Path(p.path).relative_to(tmp_path)): p.reason for p in found.skipped} == {
-        "cat/notes.jpg": "not a picture",
+        "cat/notes.jpg": "not a picture, a sound or a text",
         "dog/empty.png": "empty file (0 bytes)",
         "dog/gone.png": "broken link",
         "dog/pipe": "not a regular file",
         "dog/self.png": "cannot be read (Too many levels of symbolic links)",
         "loose.png": "in no class folder",
-        "none": "class folder without a usable picture",
+        "none": "class folder without a usable sample",
     }
     assert found.classes == ("cat", "dog") and len(everything(found)) == 10
 
@@ -212,8 +212,8 @@ def test_linked_files_and_folders_are_read(tmp_path):
     [
         ([], "holds no pictures"),
         ([".hidden/x.png"], "holds no pictures"),
-        (["1.png", "2.png"], "holds pictures but no class folders"),
-        (["train/1.png", "test/2.png"], "holds pictures but no class folders"),
+        (["1.png", "2.png"], "holds samples but no class folders"),
+        (["train/1.png", "test/2.png"], "holds samples but no class folders"),
         (["cat/1.png", "cat/2.png"], "At least 2 classes are needed; .* holds 1: 'cat'"),
         (["test/cat/1.png", "test/dog/1.png"], "holds nothing to train on"),
         (
@@ -243,7 +243,7 @@ def test_a_path_that_is_no_folder_is_an_error(tmp_path):
 def test_only_unusable_files_are_an_error_that_names_one(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/a.png").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"no usable picture \(.*a\.png: not a picture\)"):
+    with pytest.raises(DataError, match=r"no usable sample \(.*a\.png: not a picture, a sound or a text\)"):
         data.load(tmp_path)
 
 
@@ -268,7 +268,7 @@ def test_strict_names_the_first_problem_and_counts_the_rest(tmp_path):
     data.load(tmp_path, strict=True)
     for number in range(3):
         (tmp_path / f"cat/{number}.txt").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"cat/0\.txt: not a picture \(and 2 more\)"):
+    with pytest.raises(DataError, match=r"cat/0\.txt: a text among pictures \(and 2 more\)"):
         data.load(tmp_path, strict=True)
 
 
@@ -307,7 +307,7 @@ def test_test_data_is_the_test_set_in_full(tmp_path):
     found = data.load(train, test_data=test)
     assert names(found.test, test) == ["dog/1.png"] and found.test[0].label == 1
     assert len(found.train) == 10
-    assert found.skipped == (Problem(str(test / "dog/bad.png"), "not a picture"),)
+    assert found.skipped == (Problem(str(test / "dog/bad.png"), "not a picture, a sound or a text"),)
     with pytest.raises(DataError, match="unknown classes: 'dog'"):
         data.load(put_classes(tmp_path / "c", "cow", "cat"), test_data=test)
 

@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_used_are_listed_with_their_line(tmp_path):
     found = data.load(put_table(tmp_path, "\n".join(rows)))
     assert problems(found) == {
         "labels.csv line 2": "gone.png: no such file",
-        "labels.csv line 5": "text.png: not a picture",
+        "labels.csv line 5": "text.png: not a picture, a sound or a text",
         "labels.csv line 6": "folder: not a regular file",
         "labels.csv line 7": "pipe: not a regular file",
         "labels.csv line 8": "x.png: has no label",

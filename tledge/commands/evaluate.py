@@ -62,8 +62,8 @@ def _run(
     unread: list[Problem] = []
     done = 0
     names = [sample.path for sample in samples]
-    pictures = [sample.path if sample.value is None else sample.value for sample in samples]
-    for readable, batch, problems in read_batches(names, pictures, predictor):
+    sources = [Path(sample.path) if sample.value is None else sample.value for sample in samples]
+    for readable, batch, problems in read_batches(names, sources, predictor):
         unread.extend(problems)
         kept.extend(samples[done + i] for i in readable)
         if len(batch):

@@ -15,7 +15,7 @@ from tledge.errors import DataError
 from tledge.runtime import Predictor
 from tledge.schema import Prediction, PredictResult, Problem
 
-Source = str | bytes | np.ndarray
+Source = Path | str | bytes | np.ndarray
 
 
 def predict(
@@ -58,7 +58,7 @@ def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
                 sources.append(value)
         else:
             names.append(file)
-            sources.append(file)
+            sources.append(Path(file))
     return names, sources
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from types import ModuleType
 
 from tledge.data.listing import Listing
-from tledge.data.sources import arrays, cifar, idx, image_folder, table
+from tledge.data.sources import arrays, cifar, class_folders, idx, table
 from tledge.errors import DataError
 
-# The first that accepts a path reads it; a folder of pictures is any folder, so it stands last.
+# The first that accepts a path reads it; a folder of samples is any folder, so it stands last.
 SOURCES: tuple[ModuleType, ...] = (
     table,  # path,label[,split][,group] as .csv, .tsv, .jsonl or .ndjson
     arrays,  # x_train, y_train, … in .npz
     idx,  # a folder of train-images-idx3-ubyte.gz, …
     cifar,  # a folder of data_batch_1, … or data_batch_1.bin, …
-    image_folder,  # DIR/class/… and DIR/train|val|test/class/…
+    class_folders,  # DIR/class/… and DIR/train|val|test/class/…
 )
 
 

@@ -1,4 +1,4 @@
-"""Look into files: is it a picture, and what is its digest? Each file is opened and read once, several at a time."""
+"""Look into files: of what kind is it, and what is its digest? Each file is opened and read once, several at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
+
+from tledge.modalities import READERS
+from tledge.schema import Kind
+from tledge.sound_formats import is_sound
 
 _CHUNK_BYTES = 1 << 20
 _FILES_PER_TASK = 32
+_TEXT = ".txt"
 _SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
     b"\x89PNG\r\n\x1a\n",
@@ -22,6 +28,14 @@ _SIGNATURES = (
     b"MM\0+",
 )
 _BMP_HEADER_BYTES = (12, 40, 52, 56, 64, 108, 124)
+
+
+class Content(NamedTuple):
+    """The SHA-256 of a file in hex and its kind, or the `reason` why it is no sample."""
+
+    digest: str
+    kind: Kind = "image"
+    reason: str = ""
 
 
 def is_picture(head: bytes) -> bool:
@@ -41,32 +55,61 @@ def names_in(folder: Path) -> list[str]:
         return []
 
 
-def digest_picture(path: str) -> tuple[str, str]:
-    """Return (SHA-256 of the file in hex, "") of a regular file that is a picture, ("", reason) of any other."""
+def kind_of(head: bytes, name: str) -> Kind | None:
+    """Return the kind of sample that begins with `head` in a file called `name`; None when it is none.
+
+    Contents tell pictures and sounds; nothing but its name tells that a file is text.
+    """
+    if is_picture(head):
+        return "image"
+    if is_sound(head):
+        return "audio"
+    return "text" if name.lower().endswith(_TEXT) else None
+
+
+def look_into(path: str) -> Content:
+    """Return the content of a regular file."""
     try:
         with io.FileIO(path) as file:
-            return _digest(file)
+            return _look_into(file, path)
     except OSError as error:
-        return "", f"cannot be read ({error.strerror})"
+        return Content("", reason=f"cannot be read ({error.strerror})")
 
 
-def _digest(file: io.FileIO) -> tuple[str, str]:
+def _look_into(file: io.FileIO, path: str) -> Content:
     chunk = file.read(_CHUNK_BYTES)
-    if not is_picture(chunk):
-        return "", "not a picture" if chunk else "empty file (0 bytes)"
+    kind = kind_of(chunk, path)
+    if not chunk or kind is None:
+        return Content("", reason="not a picture, a sound or a text" if chunk else "empty file (0 bytes)")
     digest = hashlib.sha256()
     while chunk:
         digest.update(chunk)
         chunk = file.read(_CHUNK_BYTES)
-    return digest.hexdigest(), ""
+    return Content(digest.hexdigest(), kind)
 
 
-def digest_pictures(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Return `digest_picture` of each path; reading and hashing let go of the interpreter's lock, so threads help."""
+def of_one_kind(contents: Sequence[Content]) -> list[Content]:
+    """Return `contents`, in which the files of all kinds but the most frequent one have a reason to be left out.
+
+    A folder of pictures may hold a read-me; text is told by its name alone, so it counts where there is nothing else.
+    """
+    kinds = [each.kind for each in contents if each.digest]
+    chief = max(kinds, key=lambda kind: (kind != "text", kinds.count(kind)), default="image")
+    nouns = {kind: READERS[kind].noun for kind in {*kinds, chief}}
+    return [
+        each
+        if not each.digest or each.kind == chief
+        else Content("", each.kind, f"a {nouns[each.kind]} among {nouns[chief]}s")
+        for each in contents
+    ]
+
+
+def look_into_all(paths: Sequence[str]) -> list[Content]:
+    """Return `look_into` of each path; reading and hashing let go of the interpreter's lock, so threads help."""
     tasks = [paths[start : start + _FILES_PER_TASK] for start in range(0, len(paths), _FILES_PER_TASK)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return [outcome for outcomes in pool.map(_digest_task, tasks) for outcome in outcomes]
+        return [outcome for outcomes in pool.map(_task, tasks) for outcome in outcomes]
 
 
-def _digest_task(paths: Sequence[str]) -> list[tuple[str, str]]:
-    return [digest_picture(path) for path in paths]
+def _task(paths: Sequence[str]) -> list[Content]:
+    return [look_into(path) for path in paths]

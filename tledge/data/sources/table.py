@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tledge.data.listing import SPLITS, Item, Listing
-from tledge.data.sources.contents import digest_pictures
+from tledge.data.sources.contents import Content, look_into_all, of_one_kind
 from tledge.data.sources.table_rows import NEEDED, Odd, Row, place, read
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
@@ -137,24 +137,24 @@ def _without_repeats(entries: list[_Entry], skipped: list[Odd]) -> list[_Entry]:
 
 
 def _look_into(path: Path, entries: list[_Entry], multilabel: bool, skipped: list[Odd]) -> list[Item]:
-    contents = _digests(sorted({entry.path for entry in entries}))
+    contents = _contents(sorted({entry.path for entry in entries}))
     items = []
     for entry in entries:
-        digest, reason = contents[entry.path]
-        reason = reason or ("" if entry.labels or multilabel else "has no label")
+        content = contents[entry.path]
+        reason = content.reason or ("" if entry.labels or multilabel else "has no label")
         if reason:
             skipped.append(Odd(entry.line, f"{entry.name}: {reason}"))
         else:
             group, where = entry.columns.get("group") or None, place(path, entry.line)
-            items.append(Item(entry.path, entry.labels, entry.split, digest, None, group, where, entry.columns))
+            said = (entry.path, entry.labels, entry.split, content.digest, None, group, where, entry.columns)
+            items.append(Item(*said, kind=content.kind))
     return items
 
 
-def _digests(paths: list[str]) -> dict[str, tuple[str, str]]:
-    """Return (digest, "") of each picture, ("", reason) of anything else."""
-    found = {path: ("", _what_keeps(path)) for path in paths}
-    regular = [path for path, (_, reason) in found.items() if not reason]
-    return found | dict(zip(regular, digest_pictures(regular), strict=True))
+def _contents(paths: list[str]) -> dict[str, Content]:
+    found = {path: Content("", reason=_what_keeps(path)) for path in paths}
+    regular = [path for path, content in found.items() if not content.reason]
+    return found | dict(zip(regular, of_one_kind(look_into_all(regular)), strict=True))
 
 
 def _what_keeps(path: str) -> str:

@@ -1,9 +1,10 @@
-"""A folder of pictures: `DIR/class/…`, or `DIR/train|val|test/class/…`, at any depth below the class.
+"""A folder of samples, pictures, sounds or texts: `DIR/class/…`, or `DIR/train|val|test/class/…`, at any depth below.
 
 - Splits are called `train` (`training`), `val` (`valid`, `validation`) and `test` (`testing`), in any case of letters.
   A lone folder `train` that holds no folder is a class like any other: cars, planes and trains can be told apart.
 - Hidden files and folders (names with a leading dot, Thumbs.db, desktop.ini, __MACOSX) are passed over in silence.
-  Every other file that is no usable picture is listed with its reason. Contents say what a file is, not its name.
+  Every other file that is no usable sample is listed with its reason. Contents say what a file is, not its name; but
+  texts are files that end in .txt.
 - Symbolic links are followed; a folder is entered once per class, so links in a circle come to an end.
 """
 
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tledge.data.listing import SPLITS, Item, Listing
-from tledge.data.sources.contents import digest_pictures
+from tledge.data.sources.contents import look_into_all, of_one_kind
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
 
 _HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 _NO_CLASS = "in no class folder"
-_NO_PICTURE = "class folder without a usable picture"
-_HINT = "Put the pictures in one folder per class: DIR/cat/…, DIR/dog/…"
+_NO_SAMPLE = "class folder without a usable sample"
+_HINT = "Put the samples in one folder per class: DIR/cat/…, DIR/dog/…"
 
 
 class _Entry(NamedTuple):
@@ -36,41 +37,42 @@ def accepts(path: Path) -> bool:
 
 
 def scan(root: Path) -> Listing:
-    """List every picture below `root` with its class and split, sorted by path; nothing is decoded.
+    """List every sample below `root` with its class and split, sorted by path; nothing is decoded.
 
-    A class folder without a usable picture is listed with the files that were left out. Raises DataError when no usable
-    picture stands in a class folder, or when splits and classes stand side by side.
+    A class folder without a usable sample is listed with the files that were left out. Raises DataError when no usable
+    sample stands in a class folder, or when splits and classes stand side by side.
     """
     skipped: list[Problem] = []
     class_folders, files = _lay_out(root, skipped)
     for folder in class_folders:
         files += [folder._replace(path=path) for path in _files_below(root, folder, skipped)]
-    pictures = _look_into(sorted(files, key=lambda file: file.path), skipped)
-    if not pictures:
+    samples = _look_into(sorted(files, key=lambda file: file.path), skipped)
+    if not samples:
         raise _nothing_usable(root, skipped)
-    used = {(picture.class_names[0], picture.split) for picture in pictures}
+    used = {(sample.class_names[0], sample.split) for sample in samples}
     idle = [folder for folder in class_folders if (folder.class_name, folder.split) not in used]
-    skipped += [Problem(folder.path, _NO_PICTURE) for folder in idle]
-    return Listing(tuple(pictures), tuple(sorted(skipped, key=lambda problem: problem.path)))
+    skipped += [Problem(folder.path, _NO_SAMPLE) for folder in idle]
+    return Listing(tuple(samples), tuple(sorted(skipped, key=lambda problem: problem.path)))
 
 
 def _look_into(files: list[_Entry], skipped: list[Problem]) -> list[Item]:
-    pictures = []
-    for file, (digest, reason) in zip(files, digest_pictures([file.path for file in files]), strict=True):
-        if digest and file.class_name is not None:
-            pictures.append(Item(file.path, (file.class_name,), file.split, digest))
+    samples = []
+    contents = of_one_kind(look_into_all([file.path for file in files]))
+    for file, content in zip(files, contents, strict=True):
+        if content.digest and file.class_name is not None:
+            samples.append(Item(file.path, (file.class_name,), file.split, content.digest, kind=content.kind))
         else:
-            skipped.append(Problem(file.path, reason or _NO_CLASS))
-    return pictures
+            skipped.append(Problem(file.path, content.reason or _NO_CLASS))
+    return samples
 
 
 def _nothing_usable(root: Path, skipped: list[Problem]) -> DataError:
     loose = [problem.path for problem in skipped if problem.reason == _NO_CLASS]
     if loose:
-        return DataError(f"{root} holds pictures but no class folders (the first is {loose[0]}).", _HINT)
+        return DataError(f"{root} holds samples but no class folders (the first is {loose[0]}).", _HINT)
     if skipped:
-        return DataError(f"{root} holds no usable picture ({skipped[0].path}: {skipped[0].reason}).", _HINT)
-    return DataError(f"{root} holds no pictures.", _HINT)
+        return DataError(f"{root} holds no usable sample ({skipped[0].path}: {skipped[0].reason}).", _HINT)
+    return DataError(f"{root} holds no pictures, sounds or texts.", _HINT)
 
 
 # ── Layout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
