@@ -8,6 +8,7 @@ as a frozen dataclass without behaviour, and the documents that the commands ret
 from tledge.schema.benches import (
     BenchResult,
     Histogram,
+    Latencies,
     MultiStream,
     Offline,
     Quantile,
@@ -166,6 +167,7 @@ __all__ = [
     "InputParity",
     "InputSpec",
     "Interpolation",
+    "Latencies",
     "LayerSensitivity",
     "MachineState",
     "Manifest",
