@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tledge.cli.options import Force, Json, Model, Provider, Verbose
+from tledge.cli.options import Force, Json, Provider, Verbose
 from tledge.cli.session import Session
 
 app = typer.Typer()
@@ -24,7 +24,7 @@ def _schema(wanted: bool) -> None:
 
 @app.command()
 def bench(
-    model: Model,
+    model: Annotated[Path, typer.Argument(help="Any ONNX file, of tledge's or not.", metavar="M.onnx")],
     scenario: Annotated[
         list[str] | None,
         typer.Option(help="single_stream, multi_stream, server, offline; the first and the last by default."),
