@@ -66,6 +66,7 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(width for width in widths if width)
 
 
+_EXTRACTED = "What was extracted is kept; run it again to go on from there."
 _NOT_TRAINING = {"out", "config", "force", "json", "verbose"}
 
 
@@ -157,7 +158,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a head on the samples in DATA, and write a run folder with a model, figures and a report."""
-    with Session(json, verbose) as session:
+    with Session(json, verbose, _EXTRACTED) as session:
         from tledge.cli import render
         from tledge.commands.compare import compare
         from tledge.commands.train import replay
@@ -240,7 +241,7 @@ def export(
     Where int8 is too far from it, the fewest layers that mend it stay in float; that takes several tries.
     Exits 1 and writes nothing when it may not be so far from the float model.
     """
-    with Session(json, verbose) as session:
+    with Session(json, verbose, _EXTRACTED) as session:
         from tledge.cli import render
         from tledge.commands.export import export as command
         from tledge.errors import CheckFailed

@@ -98,7 +98,7 @@ def bench(
     Exits 1 when a budget does not hold, or the model is slower than --against, and 3 when that cannot be told.
     'tledge bench history DIR' draws what many of them saved.
     """
-    with Session(json, verbose) as session:
+    with Session(json, verbose, "No result was saved.") as session:
         from tledge.cli import render_bench, render_sweep
         from tledge.commands.bench import BY_DEFAULT
         from tledge.commands.bench import bench as command
