@@ -398,11 +398,14 @@ def cache_verify(json: Json = False, verbose: Verbose = False) -> None:
 
 @cache.command("prune")
 def cache_prune(
-    max_size: Annotated[str, typer.Option("--max-size", help="What the feature vectors may take: 500M, 2G, 0.")],
+    max_size: Annotated[str, typer.Option("--max-size", help="What all of these may take: 500M, 2G, 0.")],
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Drop the least recently used feature vectors until the rest fits."""
+    """Drop the least recently used feature vectors, int8 and fp16 graphs and TensorRT engines until the rest fits.
+
+    All are made again when they are needed. Do not prune while something runs that has just made them.
+    """
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.cache import cache_prune as command
