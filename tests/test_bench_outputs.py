@@ -26,6 +26,7 @@ from tledge.report import benches
 ROOT = Path(__file__).parent.parent
 OPTIONS = ("save", "junit", "markdown", "html")
 HOSTILE = "a|b`c*<script>alert(1)</script> [x](http://y) @all\n# z\x07\udcff.onnx"
+AS_TEXT = HOSTILE.replace("\x07", r"\x07").replace("\udcff", r"\xff")  # what XML and UTF-8 cannot hold
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,14 @@ def test_the_machine_is_among_the_properties(measured: Document):
 
 
 def test_any_name_gives_xml(measured: Document):
-    ElementTree.fromstring(benches.junit(changed(judged(measured, "pass"), model=HOSTILE, label=HOSTILE)))
+    tree = ElementTree.fromstring(benches.junit(changed(judged(measured, "pass"), model=HOSTILE, label=HOSTILE)))
+    facts = {each.get("name"): each.get("value") for each in tree.iter("property")}
+    assert facts["model"] == facts["label"] == AS_TEXT
+    places = {each.get("classname") for each in tree.iter("testcase")}
+    assert places == {f"tledge.bench.{AS_TEXT.rpartition('/')[2]}"}
+    assert {each.tag for each in tree.iter()} <= {
+        "testsuites", "testsuite", "properties", "property", "testcase", "system-out", "skipped",
+    }  # fmt: skip
 
 
 # ── Markdown ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,16 +234,33 @@ def test_both_ratios_that_were_judged_are_shown(measured: Document):
 
 def test_a_page_shows_names_as_text(measured: Document):
     page = benches.page(changed(judged(measured, "pass"), model=HOSTILE, label=HOSTILE))
-    headings(page)
+    assert headings(page) == headings(benches.page(judged(measured, "pass")))
+    tree = html5lib.HTMLParser(namespaceHTMLElements=False).parse(page)
+    places = ("head/title", "body//h1", "body//p[@class='when']", "body//p[@class='summary']")
+    title, heading, when, summary = ("".join(tree.find(place).itertext()) for place in places)
+    name = AS_TEXT.rpartition("/")[2]
+    assert (title, heading) == (f"{name} – latency report", name)
+    assert summary.startswith(f"Pass: {name}: ") and when.endswith(f" · {AS_TEXT}")
     page.encode()
 
 
-def test_odd_histograms_are_drawn_or_left_out(measured: Document):
+@pytest.mark.parametrize(
+    ("edges", "counts", "columns"),
+    [
+        ([1.0, 2.0, 4.0, 8.0], [10, 80, 10], 3),
+        ([1.0, 1.0], [5], 1),
+        ([0.0, 1.0], [5], 1),
+        ([1e-4, 1e4], [1], 1),
+        ([1.0, 2.0], [0], 0),
+    ],
+)
+def test_odd_histograms_are_drawn_or_left_out(measured: Document, edges: list[float], counts: list[int], columns: int):
     made = full(measured)
-    single = made["scenarios"]["single_stream"]
-    for edges, counts in (([1.0, 1.0], [5]), ([0.0, 1.0], [5]), ([1.0, 2.0], [0]), ([1e-4, 1e4], [1])):
-        single["histogram"] = {"edges_ms": edges, "counts": counts}
-        headings(benches.page(made))
+    made["scenarios"]["single_stream"]["histogram"] = {"edges_ms": edges, "counts": counts}
+    page = benches.page(made)
+    assert ("Latency of single stream" in headings(page)) == (columns > 0)
+    filled = re.findall(r'<path d="([^"]*)" class="line reactive"', page)
+    assert [len(re.findall(r"[\d.]+ [\d.]+", path)) for path in filled] == [4 * columns + 2] * (columns > 0)
 
 
 def test_the_command_says_where_they_are(model: Path, tmp_path: Path):

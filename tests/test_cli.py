@@ -436,13 +436,27 @@ def test_a_stopped_run_leaves_nothing_but_what_it_extracted(
     assert errors.count("\n") == 1 + (number == signal.SIGINT)
     assert not Path("runs").exists()
     if number == signal.SIGINT:
-        assert rows_kept(fresh_cache) >= 4
+        assert rows_kept(fresh_cache) >= 4 and "What was extracted is kept" in errors.splitlines()[-1]
     if number == signal.SIGKILL:  # and a run afterwards goes on where this one was stopped
         again = subprocess.run(
             [*TLEDGE, "train", many, "--out", "runs/r", "--json"], env=fresh_cache, capture_output=True
         )
         counts = json.loads(again.stdout)["cache"]
         assert counts["hits"] >= 4 and counts["hits"] + counts["misses"] == 300
+
+
+@pytest.mark.parametrize(
+    ("extra", "stage"), [([], "Measuring single stream"), (["--sweep", "threads=1:2"], "Measuring 2 settings in turn")]
+)
+def test_a_stopped_bench_saves_nothing_and_says_so(int8_model: Path, extra: list[str], stage: str) -> None:
+    process = started("bench", int8_model, "--seconds", "60", "--save", "new.json", "-v", *extra)
+    while (said := process.stderr.readline()) and said.strip() != stage:
+        pass
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert errors == "Interrupted. No result was saved.\n"
+    assert not list(Path().iterdir())
 
 
 def test_a_closed_pipe_ends_in_silence(int8_model: Path, photos: Path) -> None:

@@ -32,7 +32,7 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def steady(p50: float = 10.0, p99: float = 12.0, windows: tuple[float, ...] = ()) -> SingleStream:
     timeline = tuple(Window(float(i), each, each) for i, each in enumerate(windows))
-    return SingleStream(1000, p50, p50, p99, p50, p99, p50, p50, p50, timeline=timeline)
+    return SingleStream(p50, p50, p99, p50, p99, p50, p50, p50, timeline=timeline, samples=1000)
 
 
 # ── Read ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,7 @@ import pytest
 from conftest import make_backbone, make_model
 
 import tledge
+from tledge import measurement
 from tledge.errors import ModelError, TledgeError
 from tledge.measurement import against_baseline, against_model, against_reference, open_subject
 from tledge.measurement.judging import apart, intervals, workload
@@ -338,7 +339,14 @@ def test_files_are_judged_in_a_fresh_process(small, large):
     assert now.pairs == verdict.pairs
 
 
+def test_latencies_are_measured_in_a_fresh_process_in_the_order_of_the_files(small, large):
+    slow, fast = measurement.median_latencies_ms([large, small], "cpu", 0.3)
+    assert 0 < fast < slow
+
+
 def test_what_fails_in_the_fresh_process_is_told_here(small, tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
+        measurement.median_latencies_ms([small, tmp_path / "gone.onnx"], "cpu", 0.1)
     with pytest.raises(ModelError, match=r"gone\.onnx cannot be read"):
         apart.against_model(small, tmp_path / "gone.onnx", SETTING, 0.05, 1)
     (tmp_path / "odd.onnx").write_bytes(b"no model")

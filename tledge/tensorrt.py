@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def engines(model: bytes, precision: Precision, onnxruntime_version: str) -> Eng
     for folder in (root / key, root / timings):
         with places.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # engines may lie where nothing can be written
+            os.utime(folder)
     options = {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(root / key),
@@ -61,6 +64,11 @@ def engines(model: bytes, precision: Precision, onnxruntime_version: str) -> Eng
         "trt_int8_enable": str(precision == "int8"),
     }
     return Engines(root / key, options)
+
+
+def folders(cache_dir: Path) -> list[Path]:
+    """Return the folders of engines and of timings in `cache_dir`; the time of each says when it was last used."""
+    return [folder for folder in Path(cache_dir, FOLDER).glob("*") if folder.is_dir()]
 
 
 @contextmanager

@@ -41,6 +41,17 @@ def find_or_convert(cache_dir: Path, stem: str, convert: Callable[[], Converted]
     return _describe(model, json.loads(facts.path.read_bytes()))
 
 
+def derived(cache_dir: Path) -> list[Path]:
+    """Return the kept graphs that were made from a kept backbone, in int8 or fp16: no facts stand beside those."""
+    folder = Path(cache_dir, "backbones")
+    converted = {_stem(facts) for facts in folder.glob("*.json")}
+    return [graph for graph in folder.glob("*.onnx") if _stem(graph) not in converted]
+
+
+def _stem(path: Path) -> str:
+    return path.name.rpartition("-")[0]
+
+
 def _describe(model: kept_files.KeptFile, facts: dict[str, Any]) -> KeptBackbone:
     values = facts["preprocess"]
     spec = documents.typed(modalities.SPECS[values["kind"]], values)

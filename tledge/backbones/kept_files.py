@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,12 @@ class KeptFile:
 
 
 def find(folder: Path, stem: str, suffix: str = ".onnx") -> KeptFile | None:
-    """Return the undamaged file in `folder` that was kept as `stem`, or None."""
+    """Return the undamaged file in `folder` that was kept as `stem`, its time set to now, or None."""
     for path in sorted(folder.glob(f"{glob.escape(stem)}-*{suffix}")):
         digest = _digest(path)
         if digest is not None and path == _path(folder, stem, digest, suffix):
+            with suppress(OSError):  # a cache that may only be read is not pruned either
+                os.utime(path)
             return KeptFile(path, digest)
     return None
 

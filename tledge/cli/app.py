@@ -66,6 +66,7 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(width for width in widths if width)
 
 
+_EXTRACTED = "What was extracted is kept; run it again to go on from there."
 _NOT_TRAINING = {"out", "config", "force", "json", "verbose"}
 
 
@@ -157,7 +158,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a head on the samples in DATA, and write a run folder with a model, figures and a report."""
-    with Session(json, verbose) as session:
+    with Session(json, verbose, _EXTRACTED) as session:
         from tledge.cli import render
         from tledge.commands.compare import compare
         from tledge.commands.train import replay
@@ -240,7 +241,7 @@ def export(
     Where int8 is too far from it, the fewest layers that mend it stay in float; that takes several tries.
     Exits 1 and writes nothing when it may not be so far from the float model.
     """
-    with Session(json, verbose) as session:
+    with Session(json, verbose, _EXTRACTED) as session:
         from tledge.cli import render
         from tledge.commands.export import export as command
         from tledge.errors import CheckFailed
@@ -397,11 +398,14 @@ def cache_verify(json: Json = False, verbose: Verbose = False) -> None:
 
 @cache.command("prune")
 def cache_prune(
-    max_size: Annotated[str, typer.Option("--max-size", help="What the feature vectors may take: 500M, 2G, 0.")],
+    max_size: Annotated[str, typer.Option("--max-size", help="What all of these may take: 500M, 2G, 0.")],
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Drop the least recently used feature vectors until the rest fits."""
+    """Drop the least recently used feature vectors, int8 and fp16 graphs and TensorRT engines until the rest fits.
+
+    All are made again when they are needed. Do not prune while something runs that has just made them.
+    """
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.cache import cache_prune as command

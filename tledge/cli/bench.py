@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tledge.cli.options import Force, Json, Model, Provider, Verbose
+from tledge.cli.options import Force, Json, Provider, Verbose
 from tledge.cli.session import Session
 
 app = typer.Typer()
@@ -24,7 +24,7 @@ def _schema(wanted: bool) -> None:
 
 @app.command()
 def bench(
-    model: Model,
+    model: Annotated[Path, typer.Argument(help="Any ONNX file, of tledge's or not.", metavar="M.onnx")],
     scenario: Annotated[
         list[str] | None,
         typer.Option(help="single_stream, multi_stream, server, offline; the first and the last by default."),
@@ -98,7 +98,7 @@ def bench(
     Exits 1 when a budget does not hold, or the model is slower than --against, and 3 when that cannot be told.
     'tledge bench history DIR' draws what many of them saved.
     """
-    with Session(json, verbose) as session:
+    with Session(json, verbose, "No result was saved.") as session:
         from tledge.cli import render_bench, render_sweep
         from tledge.commands.bench import BY_DEFAULT
         from tledge.commands.bench import bench as command

@@ -259,10 +259,13 @@ def cache(result: CacheResult, console: Any) -> None:
     """Show what the cache holds."""
     rows = [(space.label, str(space.rows), _size(space.bytes)) for space in result.spaces]
     rows.append(("converted backbones", str(result.backbones), _size(result.backbone_bytes)))
+    if result.engines:
+        rows.append(("TensorRT engines", str(result.engines), _size(result.engine_bytes)))
     _table(console, ("kept", "number", "size"), rows)
-    if result.checked or result.dropped:
+    if result.checked or result.dropped or result.dropped_files:
+        files = f", and {result.dropped_files} graphs or engines" if result.dropped_files else ""
         freed = f" ({_size(result.dropped_bytes)} freed)" if result.dropped_bytes else ""
-        _line(console, f"{result.checked} checked, {result.dropped} dropped{freed}")
+        _line(console, f"{result.checked} checked, {result.dropped} dropped{files}{freed}")
     _line(console, f"{result.folder}: {_size(result.bytes)} on disk")
 
 

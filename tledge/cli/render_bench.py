@@ -7,7 +7,7 @@ from typing import Any
 
 from tledge.cli import render_box
 from tledge.cli.tables import elsewhere, line, quoted, size, table
-from tledge.schema import BenchResult, MultiStream, Offline, Server, SingleStream, Validity
+from tledge.schema import BenchResult, Latencies, MultiStream, Offline, Server, SingleStream, Validity
 
 Rows = list[tuple[str, str]]
 
@@ -48,7 +48,7 @@ def _multi_stream(found: MultiStream) -> Rows:
     return [*_latencies(title, found), ("queries", str(found.queries))]
 
 
-def _latencies(title: str, found: SingleStream | MultiStream) -> Rows:
+def _latencies(title: str, found: Latencies) -> Rows:
     each = {
         "p50": found.p50_ms,
         "p90": found.p90_ms,

@@ -30,11 +30,11 @@ class Session:
     """A command's run: `with Session(json, verbose) as session`, then `session.show(document, render)`.
 
     On the way out a TledgeError becomes one line on standard error and its exit code, a full disk or a closed pipe
-    likewise; anything else is a bug and keeps its traceback.
+    likewise; anything else is a bug and keeps its traceback. `interrupted` is what Ctrl-C leaves behind, in words.
     """
 
-    def __init__(self, json: bool, verbose: bool) -> None:
-        self.json, self.verbose = json, verbose
+    def __init__(self, json: bool, verbose: bool, interrupted: str = "") -> None:
+        self.json, self.verbose, self._interrupted = json, verbose, interrupted
         self.exit_code = 0
         self._progress: Any = None
         self._notes = _Notes(self.note)
@@ -83,7 +83,7 @@ class Session:
         if error is None:
             raise typer.Exit(self.exit_code)
         if isinstance(error, KeyboardInterrupt):
-            _say("Interrupted. What was extracted is kept; run it again to go on from there.")
+            _say(f"Interrupted. {self._interrupted}")
             raise typer.Exit(_INTERRUPTED)
         if isinstance(error, OSError) and error.errno in _OUT_OF_OUR_HANDS:
             what = error.filename or "A file"

@@ -151,6 +151,12 @@ class FeatureStore:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return len(doomed), sum(size for _, size in doomed)
 
+    def bytes_since(self, used: float) -> int:
+        """Return the bytes of all vectors that were used at the Unix time `used` or later."""
+        with self._explained():
+            query = "SELECT COALESCE(SUM(LENGTH(vector)), 0) FROM features WHERE used >= ?"
+            return self._db.execute(query, (used,)).fetchone()[0]
+
     def _least_used(self, excess_bytes: int) -> Iterator[tuple[int, int]]:
         for row, size in self._db.execute("SELECT rowid, LENGTH(vector) FROM features ORDER BY used, rowid"):
             if excess_bytes <= 0:

@@ -1,6 +1,6 @@
 """Model → Measurement: latency, throughput, and whether it got worse."""
 
-from tledge.measurement.in_turn import median_latencies_ms
+from tledge.measurement.judging.apart import median_latencies_ms
 from tledge.measurement.judging.change_points import change_points
 from tledge.measurement.judging.gate import against_baseline, against_model, against_reference
 from tledge.measurement.judging.pairs import Opener

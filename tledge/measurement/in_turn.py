@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from tledge.measurement.feeding.inputs import Feed
 from tledge.measurement.load.scenarios import timed
 from tledge.measurement.load.warming import warm_up
-from tledge.measurement.subject import Subject
+from tledge.measurement.subject import Subject, open_subject
 
 _ROUNDS = 6
+# Threads that spin after a run, waiting for the next, would take the cores from the other models.
+_TUNE = {"session.force_spinning_stop": "1"}
 
 
-def median_latencies_ms(subjects: Sequence[Subject], seconds: float) -> list[float]:
-    """Return the median latency of one sample of each of `subjects`, in ms, after about `seconds` for each.
+def median_latencies_ms(models: Sequence[Path], provider: str, seconds: float) -> list[float]:
+    """Return the median latency of one sample of each of the files `models` on `provider`, in ms.
 
-    Each runs for a sixth of its time, then the next: alone in the caches of the processor, as on a box. The order is
-    drawn anew in every round. What is returned is the median of its six medians.
+    Each runs for about `seconds`, a sixth of it at a time, then the next: alone in the caches of the processor, as on a
+    box. The order is drawn anew in every round. What is returned is the median of its six medians. Raises what
+    `open_subject` does.
     """
     order, share = random.Random(0), seconds / _ROUNDS
+    subjects = [open_subject(model, provider=provider, tune=_TUNE) for model in models]
     feeds = [subject.feed(subject.batch_sizes[0]) for subject in subjects]
     for subject in subjects:
         warm_up(subject)

@@ -8,6 +8,7 @@ as a frozen dataclass without behaviour, and the documents that the commands ret
 from tledge.schema.benches import (
     BenchResult,
     Histogram,
+    Latencies,
     MultiStream,
     Offline,
     Quantile,
@@ -168,6 +169,7 @@ __all__ = [
     "InputSpec",
     "Interpolation",
     "Kind",
+    "Latencies",
     "LayerSensitivity",
     "MachineState",
     "Manifest",

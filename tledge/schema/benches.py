@@ -47,13 +47,12 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class SingleStream:
-    """Latency of one sample after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %.
+class Latencies:
+    """Latency of one query after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %.
 
-    `p999_ms` is None for fewer than 10,000 samples: less than ten would lie beyond it.
+    `p999_ms` is None for fewer than 10,000 queries: less than ten would lie beyond it.
     """
 
-    samples: int
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -68,8 +67,18 @@ class SingleStream:
     timeline: tuple[Window, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MultiStream:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SingleStream(Latencies):
+    """Latency of one sample after the other, in ms; `p50_low_ms` to `p50_high_ms` holds the median at 99 %.
+
+    `p999_ms` is None for fewer than 10,000 samples: less than ten would lie beyond it.
+    """
+
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiStream(Latencies):
     """Latency of a query of `samples_per_query` samples, one query after the other, in ms.
 
     `batch_size` samples go through the graph at a time. The other fields are those of SingleStream, for queries.
@@ -78,18 +87,6 @@ class MultiStream:
     samples_per_query: int
     batch_size: int
     queries: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    min_ms: float
-    max_ms: float
-    mean_ms: float
-    p50_low_ms: float
-    p50_high_ms: float
-    p999_ms: float | None = None
-    validity: Validity | None = None
-    histogram: Histogram | None = None
-    timeline: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

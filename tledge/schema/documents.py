@@ -281,7 +281,11 @@ class CacheSpace:
 
 @dataclass(frozen=True, slots=True)
 class CacheResult:
-    """The document of `tledge cache info|verify|prune`; `checked` and `dropped` count feature rows."""
+    """The document of `tledge cache info|verify|prune`; `checked` and `dropped` count feature rows.
+
+    `backbones` counts graphs, those in int8 and fp16 among them, `engines` folders of TensorRT's engines and timings,
+    `dropped_files` what of these was dropped; `dropped_bytes` holds both.
+    """
 
     schema_version: int
     folder: str
@@ -292,6 +296,9 @@ class CacheResult:
     checked: int = 0
     dropped: int = 0
     dropped_bytes: int = 0
+    engines: int = 0
+    engine_bytes: int = 0
+    dropped_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ from tledge.model.targets import TARGETS
 from tledge.schema import Budgets, CandidateFigures, QuantizeOptions
 
 SECONDS = 3.0  # for the latency of each candidate
-# Threads that spin after a run, waiting for the next, would take the cores from the other candidates.
-_TUNE = {"session.force_spinning_stop": "1"}
 
 
 def choose(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Candidate:
@@ -64,16 +62,17 @@ def rows(made: Sequence[Candidate], chosen: Candidate | None, limits: Budgets) -
 def with_latencies(made: Sequence[Candidate], steps: Steps) -> list[Candidate]:
     """Return `made` with the median latency of each on this machine's provider."""
     with steps.clock.stage("measure", "Measuring latencies"), TemporaryDirectory(prefix="tledge-") as place:
-        found = measurement.median_latencies_ms([_opened(each, Path(place), steps) for each in made], SECONDS)
+        models = [_written(each, Path(place)) for each in made]
+        found = measurement.median_latencies_ms(models, steps.provider, SECONDS)
     return [
         replace(each, comparison=replace(each.comparison, p50_ms=p50)) for each, p50 in zip(made, found, strict=True)
     ]
 
 
-def _opened(each: Candidate, place: Path, steps: Steps) -> measurement.Subject:
+def _written(each: Candidate, place: Path) -> Path:
     path = place / f"{each.digest}.onnx"
     path.write_bytes(each.content)
-    return measurement.open_subject(path, provider=steps.provider, tune=_TUNE)
+    return path
 
 
 def _fits(each: Candidate, limits: Budgets) -> bool:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tledge.errors import TledgeError
+from tledge.measurement import at_rest
 from tledge.measurement.subject import Subject
 
 _PROGRAM = Path(__file__).with_name("fresh_program.py")
 _WAIT_S = 600.0  # then it hangs; but TensorRT builds engines for as long as it takes
-_SETTLED, _LOOK_S, _LOOKS = 0.05, 0.1, 30
+_AT_REST_S, _LOOK_S = 3.0, 0.1
 
 
 def run(
@@ -34,7 +35,7 @@ def run(
     With `seconds` it goes on to run that long. `spawned` is added, when the process was started. `environment` is put
     over this process's own. Raises TledgeError when the process fails, with its last line, or does not end.
     """
-    settle()
+    at_rest.wait(_AT_REST_S, _LOOK_S)
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         feed, values = subject.feed(subject.batch_sizes[0]), Path(folder, "feed.npz")
         np.savez(values, *(_plain(each) for each in feed.values()))
@@ -51,15 +52,6 @@ def run(
         spawned = time.monotonic()
         wait_s = None if provider.startswith("tensorrt") else _WAIT_S
         return {"spawned": spawned, **ask(_PROGRAM, order, str(subject.path), wait_s, environment or {})}
-
-
-def settle() -> None:
-    """Wait until the threads of this process no longer spin after its last run, at most three seconds."""
-    for _ in range(_LOOKS):
-        before = time.process_time()
-        time.sleep(_LOOK_S)
-        if time.process_time() - before < _SETTLED * _LOOK_S:
-            return
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

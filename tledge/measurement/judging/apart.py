@@ -1,4 +1,4 @@
-"""Judge in a process of its own, in which all models run on the same threads.
+"""Judge and compare in a process of its own, in which all models run on the same threads.
 
 Each session of onnxruntime has threads of its own, and they stay on the core where they last were. Where a neighbour
 keeps one core busy, one model of a pair may find its second thread there for as long as it is open, the other not: the
@@ -8,12 +8,14 @@ such a pool before the first session of a process only, hence a fresh one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tledge import documents, errors
+from tledge import documents, errors, machine
 from tledge.errors import TledgeError
+from tledge.measurement import in_turn
 from tledge.measurement.box import fresh_process
 from tledge.schema import Quantile, Reference, Verdict
 
@@ -46,6 +48,19 @@ def against_reference(model: Path, setting: Setting, seconds: float) -> Referenc
     """Return `gate.against_reference` of the file `model` and the fixed workload."""
     found = _ask(model, setting, seconds, {"judge": "reference"})
     return documents.typed(Reference, found["reference"])
+
+
+def median_latencies_ms(models: Sequence[Path], provider: str, seconds: float) -> list[float]:
+    """Return `in_turn.median_latencies_ms` of the files `models`.
+
+    On a GPU it is measured in this process: threads matter little there, and what TensorRT says while it builds engines
+    is heard here alone.
+    """
+    if provider != "cpu":
+        return in_turn.median_latencies_ms(models, provider, seconds)
+    setting = {"provider": provider, "threads": machine.cores(), "input_file": None}
+    asked = {"judge": "latencies", "models": [str(each.absolute()) for each in models]}
+    return _ask(models[0], setting, seconds, asked)["p50_ms"]
 
 
 def _ask(model: Path, setting: Setting, seconds: float, asked: dict[str, Any]) -> dict[str, Any]:

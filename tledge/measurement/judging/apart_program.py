@@ -13,6 +13,7 @@ from typing import Any
 
 from tledge import documents, engine
 from tledge.errors import TledgeError
+from tledge.measurement import in_turn
 from tledge.measurement.judging import gate, intervals, workload
 from tledge.measurement.judging.pairs import Opener
 from tledge.measurement.subject import open_subject
@@ -23,7 +24,7 @@ _TUNE = {"session.force_spinning_stop": "1"}
 
 
 def main(order: dict[str, Any]) -> dict[str, Any]:
-    """Return verdict and reference, each where it was asked for, or the error that came in between."""
+    """Return verdict, reference and latencies, each where it was asked for, or the error that came in between."""
     own_threads = order["provider"] == "cpu" and not engine.share_threads(order["threads"]) and order["threads"] > 1
     try:
         return _judged(order, intervals.OWN_THREADS_SD if own_threads else intervals.OPENING_SD)
@@ -32,6 +33,9 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _judged(order: dict[str, Any], opening_sd: float) -> dict[str, Any]:
+    if order["judge"] == "latencies":
+        models = [Path(each) for each in order["models"]]
+        return {"p50_ms": in_turn.median_latencies_ms(models, order["provider"], order["seconds"])}
     new, seconds = _opener(order, Path(order["model"])), order["seconds"]
     if order["judge"] == "model":
         asked = (new, _opener(order, Path(order["old"])), order["name"], order["max_regression"], seconds)

@@ -60,7 +60,7 @@ def milliseconds(marks: Marks) -> np.ndarray:
 
 
 def figures(marks: Marks) -> dict[str, Any]:
-    """Return what SingleStream and MultiStream say of latencies, by field; none of `marks` is left out."""
+    """Return the fields of schema.Latencies but its validity, by name; none of `marks` is left out."""
     ms = milliseconds(marks)
     starts = np.frombuffer(marks, np.int64)[::2]
     p50, p90, p99, p999 = (float(each) for each in np.quantile(ms, [0.5, 0.9, 0.99, 0.999]))

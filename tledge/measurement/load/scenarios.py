@@ -48,8 +48,13 @@ def multi_stream(
     if subject.samples.batch is None and not subject.refuses(samples_per_query):
         batch = samples_per_query
     marks, validity = stream(subject, "MultiStream", samples_per_query, batch, seconds, loadgen)
-    found = latencies.figures(marks)
-    return MultiStream(samples_per_query, batch, queries=len(marks) // 2, validity=validity, **found)
+    return MultiStream(
+        samples_per_query=samples_per_query,
+        batch_size=batch,
+        queries=len(marks) // 2,
+        validity=validity,
+        **latencies.figures(marks),
+    )
 
 
 def offline(subject: Subject, seconds: float, loadgen: LoadGen | None = None) -> Offline:

@@ -16,6 +16,7 @@ import numpy as np
 from tledge import engine
 from tledge.errors import TledgeError
 from tledge.installation import first_line
+from tledge.measurement import at_rest
 from tledge.measurement.load.scenarios import timed
 from tledge.measurement.statistics import FEWEST, median_interval
 from tledge.measurement.subject import Subject, open_subject
@@ -24,7 +25,7 @@ from tledge.measurement.sweeps.held_sessions import HeldSessions, Setting
 ROUNDS = FEWEST  # so many that rounds which all agree are evidence
 _FEWEST_FOR_P99 = 100
 # Threads that still spin after the turn of another setting would take its cores and be counted as its time.
-_SPINNING_S, _LOOK_S, _AT_REST = 0.3, 0.005, 0.2
+_AT_REST_S, _LOOK_S = 0.3, 0.005
 _IN_TURNS = 0.9  # of the time; the rest is for runs that end after their turn
 
 
@@ -152,7 +153,7 @@ def _turn(measured: Measured, sessions: HeldSessions, share: float, pause_s: flo
         subject.run(feed)
 
     end = time.perf_counter() + share
-    _until_at_rest()
+    at_rest.wait(_AT_REST_S, _LOOK_S)
     if not measured.turns or np.median(measured.turns[-1].times) < share / 10:
         run()  # finds the caches full of another's data; a long run hardly feels that
     left = end - time.perf_counter()
@@ -172,12 +173,3 @@ def _runs(run: Callable[[], object], seconds: float, pause_s: float) -> tuple[np
             time.sleep(pause_s)
         times.append(timed(run))
     return np.array(times), time.perf_counter() - start, time.process_time() - cpu
-
-
-def _until_at_rest() -> None:
-    end = time.perf_counter() + _SPINNING_S
-    while time.perf_counter() < end:
-        before = time.process_time()
-        time.sleep(_LOOK_S)
-        if time.process_time() - before < _AT_REST * _LOOK_S:
-            return
