@@ -22,8 +22,12 @@ def _schema(wanted: bool) -> None:
         raise typer.Exit
 
 
+_NOT_MEASURING = {"scenario", "max_regression", "schema", "json", "verbose"}
+
+
 @app.command()
 def bench(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="Any ONNX file, of tledge's or not.", metavar="M.onnx")],
     scenario: Annotated[
         list[str] | None,
@@ -103,41 +107,9 @@ def bench(
         from tledge.commands.bench import BY_DEFAULT
         from tledge.commands.bench import bench as command
 
-        result = command(
-            model,
-            scenarios=scenario or BY_DEFAULT,
-            provider=provider,
-            threads=threads,
-            seconds=seconds,
-            samples_per_query=samples_per_query,
-            latency_bound_ms=latency_bound_ms,
-            mlperf=mlperf,
-            mlperf_logs=mlperf_logs,
-            input_file=input_file,
-            against=against,
-            max_regression=_share(max_regression),
-            sweep=sweep,
-            plot=plot,
-            p99=p99,
-            allow_other_machine=allow_other_machine,
-            end_to_end=end_to_end,
-            pictures=pictures,
-            cold_start=cold_start,
-            resources=resources,
-            max_p50_ms=max_p50_ms,
-            max_p99_ms=max_p99_ms,
-            min_throughput=min_throughput,
-            max_memory_mb=max_memory_mb,
-            max_cold_start_ms=max_cold_start_ms,
-            save=save,
-            label=label,
-            junit=junit,
-            markdown=markdown,
-            html=html,
-            history=history,
-            force=force,
-            on_progress=session.progress,
-        )
+        given = {name: value for name, value in context.params.items() if name not in _NOT_MEASURING}
+        asked = {"scenarios": scenario or BY_DEFAULT, "max_regression": _share(max_regression)}
+        result = command(**given, **asked, on_progress=session.progress)
         session.show(result, render_sweep.sweep if result.sweep else render_bench.bench)
         for path in filter(None, (save, junit, markdown, html)):
             session.note(f"Written: {path}")
