@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ from tledge.data.sources.table_cells import Entry, Refused, as_text, entries, li
 from tledge.data.sources.table_rows import LABELS, Odd, Row, header_place, place
 from tledge.errors import DataError
 
+_SHOWN = 40
+_LARGEST = float(np.finfo(np.float32).max)
 _INDEX = re.compile(r"|unnamed: \d+|__index_level_\d+__", re.IGNORECASE)
 
 
@@ -132,16 +135,18 @@ def _odd(cell: Any) -> str:
     text = as_text(cell).strip()
     if not text:
         return "has no value"
-    if not _is_number(cell):
-        return f"must be a number; found {text[:40]!r}"
-    return "" if abs(float(cell)) <= np.finfo(np.float32).max else f"must be finite in float32; found {text[:40]}"
-
-
-def _is_number(cell: Any) -> bool:
     try:
-        float(cell)
+        number = float(cell)
     except (ValueError, TypeError):
-        return False
+        return f"must be a number; found {text[:_SHOWN]!r}"
     except OverflowError:  # a whole number of hundreds of digits
-        return True
+        number = math.inf
+    return "" if abs(number) <= _LARGEST else f"must be finite in float32; found {text[:_SHOWN]}"
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
     return True
