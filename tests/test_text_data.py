@@ -181,13 +181,13 @@ def test_files_that_are_no_text_are_listed(tmp_path):
     (folder / "nothing").mkdir()
     reasons = {Path(each.path).name: each.reason for each in data.load(folder).skipped}
     assert reasons == {
-        "empty.txt": "the text is empty",
+        "empty.txt": "empty file (0 bytes)",
         "blank.TXT": "the text is empty",
         "latin.txt": "a text must be UTF-8, found byte 0xe9 at offset 3",
         "wide.txt": "a text must be UTF-8, this is UTF-16",
-        "a.md": "not a picture",
+        "a.md": "not a picture, a sound or a text",
         "README.txt": "in no class folder",
-        "nothing": "class folder without a usable text",
+        "nothing": "class folder without a usable sample",
     }
 
 
@@ -198,7 +198,7 @@ def test_notes_among_pictures_are_no_samples(tmp_path):
             (folder / label / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]) + label.encode())
     found = data.load(folder)
     assert {sample.kind for sample in (*found.train, *found.test)} == {"image"}
-    assert {each.reason for each in found.skipped} == {"not a picture"}
+    assert {each.reason for each in found.skipped} == {"a text among pictures"}
 
 
 def test_texts_and_pictures_are_not_trained_on_together(tmp_path):
