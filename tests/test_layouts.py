@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import tledge
 from tledge import heads
-from tledge.backbones.identity import identity
+from tledge.backbones.standardised import standardised
 from tledge.cli.app import app
 from tledge.errors import OutputError, TledgeError
 from tledge.model import layouts
@@ -37,7 +37,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    backbone = identity(8, tmp_path_factory.mktemp("graphs"))
+    backbone = standardised(np.random.default_rng(0).normal(size=(20, 8)), tmp_path_factory.mktemp("graphs"))
     return stamp(join(backbone, heads.graph(make_head(2), 8)), make_manifest(backbone, ["a", "b"]))
 
 

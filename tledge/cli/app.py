@@ -297,17 +297,25 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", metavar="PATH…")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files, folders of them, tables (CSV, JSONL, .npz); - reads texts.", metavar="PATH…"),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text; may be given several times.")] = None,
+    lines: Annotated[
+        Path | None, typer.Option(help="A file each line of which is a text; - is standard input.", metavar="FILE")
+    ] = None,
     provider: Provider = "auto",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what is on pictures. Exits 2 when one of them cannot be read, after predicting the others."""
+    """Say of what class samples are. Exits 2 when one of them cannot be read, after predicting the others."""
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.predict import predict as command
 
-        result = command(model, paths, provider=provider, on_progress=session.progress)
+        told = {"provider": provider, "on_progress": session.progress}
+        result = command(model, paths or [], texts=text or [], lines=lines, **told)
         session.show(result, render.predict)
         if result.skipped:
             session.exit_code = 2

@@ -75,7 +75,7 @@ def load_data(source: Path, test_source: Path | None, options: TrainOptions) -> 
 
 
 def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: Clock) -> Backbone:
-    """Return the backbone asked for, or the one for such data: vectors go to the head as they are.
+    """Return the backbone asked for, or the one for such data: vectors go to the head, standardised.
 
     Raises DataError when the backbone takes samples of another modality, or vectors of another length.
     """
@@ -85,7 +85,7 @@ def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: C
         if sample.kind != "vector":
             found = READERS[sample.kind].noun
             raise DataError(f"Only vectors go without a backbone; these samples are {found}s.", "Name a backbone.")
-        chosen = backbones.identity(len(sample.value), cache)
+        chosen = backbones.standardised(np.stack([each.value for each in dataset.train]), cache)
     else:
         chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
         _check_fit(chosen, sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,31 +13,40 @@ from tledge import machine, places
 from tledge.commands.clock import Progress
 from tledge.data import unlabelled
 from tledge.errors import DataError
+from tledge.modalities import Source
 from tledge.runtime import Predictor
 from tledge.schema import Prediction, PredictResult, Problem
 
-Source = Path | str | bytes | np.ndarray
+STDIN = "-"
 
 
 def predict(
     model: str | Path,
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path] = (),
     *,
+    texts: Sequence[str] = (),
+    lines: str | Path | None = None,
     provider: str = "auto",
     on_progress: Progress | None = None,
 ) -> PredictResult:
-    """Return a prediction for each sample in `paths`: picture files, or .npy and .npz files of pictures or vectors.
+    """Return a prediction for each sample in `paths`: files, .npy and .npz files, or tables of paths, texts or numbers.
 
-    A folder stands for every file below it. Samples that cannot be read are listed in `skipped`. Raises ModelError for
-    the model file, DataError when there is nothing to predict.
+    A folder stands for every file below it. Of a model of texts, `texts` are texts themselves, a file .txt is one text,
+    and of the file `lines`, or of standard input where that or a path is "-", each line is one. What a prediction's
+    `path` says is the file, the place (`questions.csv line 17`), or of `texts` the text. Samples that cannot be read
+    are listed in `skipped`. Raises ModelError for the model file, DataError when there is nothing to predict.
     """
     model = places.at(model)
     predictor = Predictor(model, provider=provider)
-    names, sources = _listed([file for path in paths for file in _files(places.at(path))])
-    if not names:
-        raise DataError("At least one picture is needed, found none.", "Name picture files or folders that hold some.")
+    if (texts or lines is not None or STDIN in map(str, paths)) and predictor.reader.kind != "text":
+        raise DataError(
+            f"{model} takes {predictor.reader.noun}s, not texts.", f"Name files of {predictor.reader.noun}s."
+        )
+    names, sources, skipped = _listed(paths, texts, lines)
+    if not names and not skipped:
+        noun = predictor.reader.noun
+        raise DataError(f"At least one {noun} is needed, found none.", f"Name files of {noun}s, or folders of them.")
     predictions: list[Prediction] = []
-    skipped: list[Problem] = []
     done = 0
     for readable, batch, problems in read_batches(names, sources, predictor):
         skipped.extend(problems)
@@ -48,18 +58,40 @@ def predict(
     return PredictResult(1, str(model), predictor.provider, tuple(predictions), tuple(skipped))
 
 
-def _listed(files: Sequence[str]) -> tuple[list[str], list[Source]]:
-    names: list[str] = []
-    sources: list[Source] = []
-    for file in files:
-        if Path(file).suffix.lower() in unlabelled.SUFFIXES:
-            for name, value in unlabelled.read(file):
-                names.append(name)
-                sources.append(value)
-        else:
-            names.append(file)
-            sources.append(Path(file))
-    return names, sources
+def _listed(
+    paths: Sequence[str | Path], texts: Sequence[str], lines: str | Path | None
+) -> tuple[list[str], list[Source], list[Problem]]:
+    """Return what to call each sample, the sample as a reader takes it, and what cannot be one."""
+    found: list[tuple[str, Source]] = []
+    skipped: list[Problem] = []
+    for path in paths:
+        readable, odd = (_lines_of(path), []) if str(path) == STDIN else _samples_at(places.at(path))
+        found += readable
+        skipped += odd
+    found += zip(texts, texts, strict=True)
+    found += [] if lines is None else _lines_of(lines)
+    return [name for name, _ in found], [source for _, source in found], skipped
+
+
+def _samples_at(path: Path) -> tuple[list[tuple[str, Source]], list[Problem]]:
+    if places.is_folder(path):  # where a table may be one of just the files that stand beside it
+        return [each for file in _files(path) for each in _samples_in(file)], []
+    return unlabelled.read(path) if path.suffix.lower() in unlabelled.TABLES else (_samples_in(path), [])
+
+
+def _samples_in(file: Path) -> list[tuple[str, Source]]:
+    return unlabelled.read(file)[0] if file.suffix.lower() in unlabelled.ARRAYS else [(str(file), file)]
+
+
+def _lines_of(path: str | Path) -> list[tuple[str, Source]]:
+    if str(path) == STDIN:
+        return unlabelled.lines(sys.stdin.buffer, "stdin")
+    path = places.at(path)
+    try:
+        with path.open("rb") as file:
+            return unlabelled.lines(file, str(path))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
 
 
 def read_batches(
@@ -94,7 +126,5 @@ def _read(name: str, source: Source, predictor: Predictor) -> list[np.ndarray] |
         return Problem(name, error.message)
 
 
-def _files(path: Path) -> list[str]:
-    if not places.is_folder(path):
-        return [str(path)]
-    return sorted(str(file) for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import ModuleType
 
 from tledge.data.listing import Listing
-from tledge.data.sources import arrays, cifar, class_folders, idx, table
+from tledge.data.sources import arrays, cifar, class_folders, idx, number_table, table, text_table
 from tledge.errors import DataError
 
 # The first that accepts a path reads it; a folder of samples is any folder, so it stands last.
 SOURCES: tuple[ModuleType, ...] = (
-    table,  # path,label[,split][,group] as .csv, .tsv, .jsonl or .ndjson
+    text_table,  # text,label[,split][,group] as .csv, .tsv, .jsonl, .ndjson or .parquet
+    number_table,  # columns of numbers beside label[,split][,group], as the same
+    table,  # path,label[,split][,group] as the same; any other table is refused here
     arrays,  # x_train, y_train, … in .npz
     idx,  # a folder of train-images-idx3-ubyte.gz, …
     cifar,  # a folder of data_batch_1, … or data_batch_1.bin, …
@@ -34,6 +36,6 @@ def read(path: str | Path) -> Listing:
         if source.accepts(path):
             return source.scan(path)
     raise DataError(
-        f"Data must be a folder, or a file .csv, .tsv, .jsonl, .ndjson or .npz; {path} is neither.",
+        f"Data must be a folder, or a file .csv, .tsv, .jsonl, .ndjson, .parquet or .npz; {path} is neither.",
         "Name a folder that holds one folder of pictures per class, for instance.",
     )

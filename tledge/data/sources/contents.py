@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tledge.modalities import READERS
+from tledge.errors import DataError
+from tledge.modalities import READERS, text
 from tledge.schema import Kind
 from tledge.sound_formats import is_sound
 
@@ -81,11 +82,21 @@ def _look_into(file: io.FileIO, path: str) -> Content:
     kind = kind_of(chunk, path)
     if not chunk or kind is None:
         return Content("", reason="not a picture, a sound or a text" if chunk else "empty file (0 bytes)")
+    if kind == "text":
+        return _text(chunk + file.readall())
     digest = hashlib.sha256()
     while chunk:
         digest.update(chunk)
         chunk = file.read(_CHUNK_BYTES)
     return Content(digest.hexdigest(), kind)
+
+
+def _text(content: bytes) -> Content:
+    try:
+        blank = not text.decode(content).strip()
+    except DataError as error:
+        return Content("", "text", error.message)
+    return Content("", "text", "the text is empty") if blank else Content(hashlib.sha256(content).hexdigest(), "text")
 
 
 def of_one_kind(contents: Sequence[Content]) -> list[Content]:

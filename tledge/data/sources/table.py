@@ -1,4 +1,4 @@
-"""A table of pictures: CSV, TSV or JSONL with `path,label[,split][,group]` and any other columns.
+"""A table of pictures: CSV, TSV, JSONL or Parquet with `path,label[,split][,group]` and any other columns.
 
 - Paths are relative to the table. Columns are found by name; of CSV, blanks around a cell do not count.
 - `cat|dog` gives a picture two labels. If any row has a `|`, or in JSONL a list, the set is multi-label; in such a set
@@ -13,19 +13,20 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tledge.data.listing import SPLITS, Item, Listing
+from tledge.data.listing import Item, Listing
 from tledge.data.sources.contents import Content, look_into_all, of_one_kind
-from tledge.data.sources.table_rows import NEEDED, Odd, Row, place, read
+from tledge.data.sources.table_cells import Refused, require_text, said
+from tledge.data.sources.table_rows import Odd, Row, accepts, columns, header_place, is_jsonl, place, read
 from tledge.errors import DataError
 from tledge.schema import Problem, Split
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+__all__ = ["accepts", "path_of", "scan"]
 
-
-class _Refused(Exception):
-    """A row that cannot be used, and why."""
+_NEEDED = ("path", "label")
+_MOST_CHARACTERS = 4096  # as Linux has it
+_EXAMPLE = '{"path": "cat/1.jpg", "label": "cat"}'
 
 
 class _Entry(NamedTuple):
@@ -38,16 +39,12 @@ class _Entry(NamedTuple):
     columns: dict[str, str]
 
 
-def accepts(path: Path) -> bool:
-    """Tell whether `path` is a file that is called a table."""
-    return path.suffix.lower() in _SUFFIXES and path.is_file()
-
-
 def scan(path: Path) -> Listing:
     """List the pictures of the table, sorted by path; nothing is decoded.
 
     Raises DataError when the file is no such table (see `table_rows.read`), or when no row can be used.
     """
+    _require_columns(path)
     skipped: list[Odd] = []
     entries = _entries(path, skipped)
     multilabel = any(entry.several for entry in entries)
@@ -60,15 +57,27 @@ def scan(path: Path) -> Listing:
     return Listing(tuple(sorted(items, key=lambda item: (item.path, item.class_names))), problems, (), multilabel)
 
 
+def _require_columns(path: Path) -> None:
+    """Raise DataError unless the header is that of a table of pictures; no other source wanted it."""
+    names = columns(path)
+    if set(_NEEDED) <= set(names) or is_jsonl(path):  # whose lines are judged one by one
+        return
+    raise DataError(
+        f"{header_place(path)} must name the columns path,label and, if there are any, split and group; or text,label "
+        f"of texts, or label beside columns of numbers; found {','.join(names)[:80]!r}.",
+        "Add the header: path,label",
+    )
+
+
 def _entries(path: Path, skipped: list[Odd]) -> list[_Entry]:
     entries = []
-    for row in read(path):
+    for row in read(path, _NEEDED, _EXAMPLE):
         if isinstance(row, Odd):
             skipped.append(row)
             continue
         try:
             entries.append(_entry(row, path.parent))
-        except _Refused as refused:
+        except Refused as refused:
             skipped.append(Odd(row.line, str(refused)))
     return entries
 
@@ -77,51 +86,19 @@ def _entries(path: Path, skipped: list[Odd]) -> list[_Entry]:
 
 
 def _entry(row: Row, root: Path) -> _Entry:
+    path = path_of(row, root)
+    return _Entry(row.line, row.cells["path"], path, *said(row, "path"))
+
+
+def path_of(row: Row, root: Path) -> str:
+    """Return the path that a row of a table in the folder `root` names. Raises Refused when there is none."""
     name = row.cells["path"]
     if not isinstance(name, str) or not name:
-        raise _Refused("names no path" if not name else "its path must be a string")
-    labels, several = _labels(row.cells["label"])
-    for text in (name, *labels):
-        if not _is_writable(text):
-            raise _Refused(f"{text!a} holds characters that no name can hold")
-    columns = {key: _text(cell) for key, cell in row.cells.items() if key not in (*NEEDED, "split")}
-    return _Entry(
-        row.line, name, os.path.normpath(root / name), labels, several, _split(row.cells.get("split")), columns
-    )
-
-
-def _is_writable(text: str) -> bool:
-    try:
-        return b"\0" not in text.encode("utf-8")
-    except UnicodeEncodeError:  # JSON can write halves of characters
-        return False
-
-
-def _labels(cell: Any) -> tuple[tuple[str, ...], bool]:
-    """Return the labels, each once, and whether the cell is one for several."""
-    listed = isinstance(cell, list)
-    several = listed or (isinstance(cell, str) and "|" in cell)
-    parts = [part for each in (cell if listed else [cell]) for part in _label(each).split("|")]
-    return tuple(sorted({part.strip() for part in parts} - {""})), several
-
-
-def _label(cell: Any) -> str:
-    if cell is None or isinstance(cell, str | int):
-        return _text(cell)
-    raise _Refused(f"its label must be a string, a whole number or a list of them; found {_text(cell)[:40]}")
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    return "" if cell is None else str(cell)
-
-
-def _split(cell: Any) -> Split | None:
-    word = _text(cell).strip().lower()
-    if word and word not in SPLITS:
-        raise _Refused(f"its split must be train, val or test; found {word[:40]!r}")
-    return SPLITS.get(word)
+        raise Refused("names no path" if not name else "its path must be a string")
+    if len(name) > _MOST_CHARACTERS:
+        raise Refused(f"its path is longer than {_MOST_CHARACTERS:,} characters")
+    require_text(name)
+    return os.path.normpath(root / name)
 
 
 # ── Rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

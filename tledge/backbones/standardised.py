@@ -1,0 +1,52 @@
+"""No backbone at all: vectors are the features, each number in units of its spread, as one ONNX graph."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from tledge.backbones import kept_files
+from tledge.errors import MissingExtra
+from tledge.schema import Backbone, VectorSpec
+
+_OPSET, _IR_VERSION = 17, 8
+
+
+def standardised(vectors: np.ndarray, cache_dir: Path) -> Backbone:
+    """Return the graph `vector` float32 [N, length] → `features`: less the mean of `vectors`, over their deviation.
+
+    `vectors` float32 [n, length] are those that a head is fitted to: columns of a table have units of their own, and
+    heads soften the spread of one feature by that of all, which would drown the small ones. A number that never
+    differs is only centred. Kept in `cache_dir`/backbones. Raises MissingExtra without onnx, OutputError when it cannot
+    be written.
+    """
+    length = vectors.shape[1]
+    mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+    constants = np.stack([mean, np.where(deviation > 0, deviation, 1)]).astype(np.float32)
+    key = hashlib.sha256(constants.tobytes()).hexdigest()[:16]
+    folder, stem = cache_dir / "backbones", f"none-{length}-{key}"
+    kept = kept_files.find(folder, stem) or kept_files.keep(folder, stem, _graph(constants))
+    return Backbone("none", kept.path, VectorSpec(length), length, kept.digest)
+
+
+def _graph(constants: np.ndarray) -> bytes:
+    """Return the graph that takes `constants` [2, length], mean and deviation."""
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise MissingExtra("onnx", "train") from error
+    shape = ["N", constants.shape[1]]
+    vector, features = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("vector", "features")
+    )
+    given = [numpy_helper.from_array(row, name) for row, name in zip(constants, ("mean", "deviation"), strict=True)]
+    nodes = [
+        helper.make_node("Sub", ["vector", "mean"], ["centred"], "centre"),
+        helper.make_node("Div", ["centred", "deviation"], ["features"], "scale"),
+    ]
+    graph = helper.make_graph(nodes, "none", [vector], [features], given)
+    opset = helper.make_opsetid("", _OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="tledge")
+    return model.SerializeToString(deterministic=True)
