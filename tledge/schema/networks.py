@@ -12,7 +12,7 @@ from tledge.schema.samples import Problem, Sample
 
 Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
-Pool = Literal["avg", "max", "flatten"]
+Pool = Literal["avg", "max", "flatten", "cls"]
 Precision = Literal["fp32", "fp16", "int8"]
 ChannelOrder = Literal["rgb", "bgr"]
 Target = Literal["any", "cpu", "cuda", "tensorrt", "jetson"]
