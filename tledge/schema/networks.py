@@ -114,7 +114,8 @@ class BackboneOptions:
     `input_size` is the side of its input in pixels; `weights` is imagenet, none (random) or a Keras weights file;
     `feature` names the layer (Keras) or node (ONNX) whose output is taken. `mean` and `std`, in 0..255 pixel units, and
     `channel_order` say what a network of the user's own was trained on: one number for all channels, or three in the
-    order that the network takes them.
+    order that the network takes them. `window_s` is how many seconds of a sound it takes at a time, `hop_s` how far
+    apart the windows of a longer sound are.
     """
 
     input_size: int | None = None
@@ -124,6 +125,8 @@ class BackboneOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     channel_order: ChannelOrder | None = None
+    window_s: float | None = None
+    hop_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
