@@ -76,12 +76,15 @@ def decode_sound(
 
 def within_full_scale(samples: np.ndarray) -> np.ndarray:
     """Return float32 `samples` cut off at -1 and 1, in place; DataError where they are on another scale, or NaN."""
-    peak = max(samples.max(), -samples.min())
+    _check_scale(max(samples.max(), -samples.min()))
+    return np.clip(samples, -1, 1, out=samples)
+
+
+def _check_scale(peak: np.floating) -> None:
     if not np.isfinite(peak):  # NaN is the largest and the smallest of all that it stands among
         raise DataError("its samples must be finite, found NaN or infinity")
     if peak > _LOUDEST:
         raise DataError(f"its samples reach {peak:.3g} times full scale; save them within -1..1")
-    return np.clip(samples, -1, 1, out=samples)
 
 
 def duration(source: str | os.PathLike[str] | bytes) -> float:
@@ -100,6 +103,7 @@ def gauge(source: str | os.PathLike[str] | bytes, start: float = 0.0, end: float
         for block in _blocks(file, first, min(last, file.frames)):
             size = np.abs(block)
             at_full += int(np.count_nonzero(size >= full))
+            _check_scale(size.max())
             peak, count = max(peak, float(size.max())), count + size.size
         return Loudness(finish - begin, peak, at_full / count)
 

@@ -61,7 +61,7 @@ def train(result: TrainResult, console: Any) -> None:
     for warning in result.warnings:
         _line(console, f"note: {warning}")
     _problems(console, result.skipped, "Left out")
-    _problems(console, result.conflicts, "Deserves a look")
+    _problems(console, (*result.conflicts, *result.remarks), "Deserves a look")
     extracted = f"{result.cache.misses} samples extracted, {result.cache.hits} from the cache"
     _line(
         console, f"{extracted}; {seconds['total']:.1f} s (extract {seconds['extract']:.1f}, fit {seconds['fit']:.1f})"

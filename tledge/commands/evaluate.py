@@ -63,7 +63,8 @@ def _run(
     done = 0
     names = [sample.path for sample in samples]
     sources = [Path(sample.path) if sample.value is None else sample.value for sample in samples]
-    for readable, batch, problems in read_batches(names, sources, predictor):
+    spans = [sample.part for sample in samples]
+    for readable, batch, problems in read_batches(names, sources, predictor, spans):
         unread.extend(problems)
         kept.extend(samples[done + i] for i in readable)
         if len(batch):

@@ -27,7 +27,9 @@ def warnings(dataset: Dataset, assumed: tuple[str, ...]) -> tuple[str, ...]:
     if dataset.skipped:
         found.append(f"Files that were left out: {len(dataset.skipped)}.")
     if dataset.conflicts:
-        found.append(f"Pictures under two labels, or both trained and tested on: {len(dataset.conflicts)}.")
+        found.append(f"Samples under two labels, or both trained and tested on: {len(dataset.conflicts)}.")
+    if dataset.remarks:
+        found.append(f"Sounds that are silent or clipped: {len(dataset.remarks)}.")
     return tuple(found)
 
 

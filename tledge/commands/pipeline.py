@@ -117,12 +117,16 @@ def extract_all(
 ) -> tuple[Dataset, Features]:
     """Extract every sample of `dataset`; return it without those that cannot be decoded, and the features of the rest.
 
+    With a backbone that hears windows of a longer sound, each of these is a sample in what is returned.
     The rows stand in the order train, val, test. `provider` is one that `engine.resolve` gave. With `strict`, a sample
     that cannot be decoded is a DataError.
     """
+    dataset = data.expand(dataset, backbone.preprocess)
     features = _extract((*dataset.train, *dataset.val, *dataset.test), backbone, cache, clock, provider)
     if features.skipped:
         dataset = data.drop(dataset, features.skipped, strict=strict)
+        lost = {problem.path for problem in features.skipped}  # of which other parts may have been read
+        features = rows(features, np.flatnonzero([sample.path not in lost for sample in features.samples]))
     return dataset, features
 
 

@@ -14,6 +14,7 @@ from tledge.commands.clock import Progress
 from tledge.data import unlabelled
 from tledge.errors import DataError
 from tledge.modalities import Source
+from tledge.modalities.reader import Part
 from tledge.runtime import Predictor
 from tledge.schema import Prediction, PredictResult, Problem
 
@@ -95,18 +96,21 @@ def _lines_of(path: str | Path) -> list[tuple[str, Source]]:
 
 
 def read_batches(
-    names: Sequence[str], sources: Sequence[Source], predictor: Predictor
+    names: Sequence[str], sources: Sequence[Source], predictor: Predictor, parts: Sequence[Part | None] | None = None
 ) -> Iterator[tuple[list[int], list[list[np.ndarray]], list[Problem]]]:
     """Yield, for each run of samples, which were read, these as `run_windows` takes them, and what is wrong otherwise.
 
-    The next batch is decoded, on every core, while the caller works on this one.
+    Where `parts` are given, only those of the sounds are read. The next batch is decoded, on every core, while the
+    caller works on this one.
     """
+    parts = parts or [None] * len(names)
     size = predictor.at_once
     starts = range(0, len(names), size)
 
     def batch_from(start: int) -> Iterator[list[np.ndarray] | Problem]:
-        part = slice(start, start + size)
-        return pool.map(lambda name, source: _read(name, source, predictor), names[part], sources[part])
+        these = slice(start, start + size)
+        given = names[these], sources[these], parts[these]
+        return pool.map(lambda name, source, part: _read(name, source, part, predictor), *given)
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         decoding = [batch_from(start) for start in starts[:1]]
@@ -119,9 +123,9 @@ def read_batches(
             yield readable, rows, problems
 
 
-def _read(name: str, source: Source, predictor: Predictor) -> list[np.ndarray] | Problem:
+def _read(name: str, source: Source, part: Part | None, predictor: Predictor) -> list[np.ndarray] | Problem:
     try:
-        return predictor.reader.windows(source)
+        return predictor.reader.windows(source, part)
     except DataError as error:
         return Problem(name, error.message)
 

@@ -112,6 +112,7 @@ def _document(trained: Trained, order: Order, size: int, clock: Clock) -> TrainR
         fingerprint=dataset.fingerprint,
         skipped=dataset.skipped,
         conflicts=dataset.conflicts,
+        remarks=dataset.remarks,
         warnings=findings.warnings(dataset, trained.backbone.assumed),
         multilabel=dataset.multilabel,
         thresholds=head.thresholds,

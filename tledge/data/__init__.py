@@ -5,6 +5,7 @@ from __future__ import annotations
 from tledge.data import folds
 from tledge.data.balance import class_counts, describe, imbalance
 from tledge.data.dataset import load, load_labelled
+from tledge.data.parts import expand
 from tledge.data.revise import drop, stamp
 
-__all__ = ["class_counts", "describe", "drop", "folds", "imbalance", "load", "load_labelled", "stamp"]
+__all__ = ["class_counts", "describe", "drop", "expand", "folds", "imbalance", "load", "load_labelled", "stamp"]

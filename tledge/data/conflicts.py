@@ -9,24 +9,30 @@ from tledge.data.listing import Item
 from tledge.modalities import READERS
 from tledge.schema import Problem, Sample
 
+_Content = tuple[str, tuple[float, float] | None]  # two parts of one file are two contents
+
 
 def conflicting_digests(samples: Iterable[Sample]) -> set[str]:
     """Return the digests that stand under more than one label, or in a multi-label set under different labels."""
-    labels: dict[str, tuple[int, ...]] = {}
+    labels: dict[_Content, tuple[int, ...]] = {}
     return {
         sample.digest
         for sample in samples
-        if labels.setdefault(sample.digest, (sample.label, *sample.labels)) != (sample.label, *sample.labels)
+        if labels.setdefault(_content(sample), (sample.label, *sample.labels)) != (sample.label, *sample.labels)
     }
 
 
 def find_conflicts(items: Iterable[Item]) -> list[Problem]:
     """Return one Problem per item whose contents also stand under another label, naming that one's class and place."""
-    first: dict[str, dict[tuple[str, ...], Item]] = defaultdict(dict)
+    first: dict[_Content, dict[tuple[str, ...], Item]] = defaultdict(dict)
     items = tuple(items)
     for item in items:
-        first[item.digest].setdefault(item.class_names, item)
-    return [_conflict(item, first[item.digest]) for item in items if len(first[item.digest]) > 1]
+        first[_content(item)].setdefault(item.class_names, item)
+    return [_conflict(item, first[_content(item)]) for item in items if len(first[_content(item)]) > 1]
+
+
+def _content(sample: Sample | Item) -> _Content:
+    return sample.digest, sample.part
 
 
 def _conflict(item: Item, first: dict[tuple[str, ...], Item]) -> Problem:
@@ -40,11 +46,11 @@ def _conflict(item: Item, first: dict[tuple[str, ...], Item]) -> Problem:
 def find_leaks(train: Iterable[Item], held_out: Iterable[Item]) -> list[Problem]:
     """Return one Problem per held-out item that is also trained on under the same label, and one per group that is."""
     train, held_out = tuple(train), tuple(held_out)
-    trained = {(item.digest, item.class_names): item for item in train}
+    trained = {(_content(item), item.class_names): item for item in train}
     leaks = [
         _problem(item, f"held out, but the same {_kind(item)} is in the training data at {_place(trained[key])}")
         for item in held_out
-        if (key := (item.digest, item.class_names)) in trained
+        if (key := (_content(item), item.class_names)) in trained
     ]
     return leaks + _find_group_leaks(train, held_out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge.data import groups
+from tledge.data import groups, sound_check
 from tledge.data.conflicts import conflicting_digests, find_conflicts, find_leaks
 from tledge.data.listing import Item, Listing
 from tledge.data.numbering import choose_classes, number, require_same_kind
@@ -25,7 +25,7 @@ def load(
     strict: bool = False,
     group_by: str | None = None,
 ) -> Dataset:
-    """Read labelled samples of any source into a Dataset; no picture file is decoded.
+    """Read labelled samples of any source into a Dataset; no picture is decoded, but every sound is listened to.
 
     What is tested on: all of `test_data` if given; else the split `test`; else the split `val`, which training never
     looks at either (and `Dataset.val` is then empty); else `test_fraction` of each class, drawn by content and `seed`.
@@ -37,10 +37,10 @@ def load(
     Raises DataError when there is nothing usable, fewer than two classes, a class in a held-out set that is not trained
     on, or a class too small to draw a test sample from; with `strict`, also when anything is skipped or in conflict.
     """
-    listing = read(data)
+    listing = sound_check.listened(read(data))
     rule = groups.rule(group_by, listing)
     listing = groups.apply(rule, listing, data)
-    other = None if test_data is None else groups.apply(rule, read(test_data), test_data)
+    other = None if test_data is None else groups.apply(rule, sound_check.listened(read(test_data)), test_data)
     train_items = _of_split(listing, None, "train")
     classes, skipped = choose_classes(train_items, listing, data)
     test_items, val_items, left_out = _held_out(listing, data, other, test_data)
@@ -59,7 +59,8 @@ def load(
     if not test:
         train, test = _draw(train, classes, test_fraction, seed)
     notes = (*listing.notes, *(other.notes if other else ()))
-    return stamp(Dataset(classes, train, val, test, tuple(skipped), tuple(conflicts), "", several, notes))
+    remarks = (*listing.remarks, *(other.remarks if other else ()))
+    return stamp(Dataset(classes, train, val, test, tuple(skipped), tuple(conflicts), "", several, notes, remarks))
 
 
 def load_labelled(

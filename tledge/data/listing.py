@@ -43,7 +43,8 @@ class Item:
 class Listing:
     """The usable samples of a source in an order that depends on their names only, and what was left out.
 
-    `classes` are the class names in the source's own order, empty when it has none. `notes` say what was converted.
+    `classes` are the class names in the source's own order, empty when it has none. `notes` say what was converted;
+    `remarks` are on items that deserve a look.
     """
 
     items: tuple[Item, ...]
@@ -51,3 +52,4 @@ class Listing:
     classes: tuple[str, ...] = ()
     multilabel: bool = False
     notes: tuple[str, ...] = ()
+    remarks: tuple[Problem, ...] = ()

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tledge.data.blocks import labels_of
 from tledge.errors import DataError
-from tledge.schema import Dataset, Problem
+from tledge.schema import Dataset, Problem, Sample
 
 
 def drop(dataset: Dataset, problems: Sequence[Problem], *, strict: bool = False) -> Dataset:
@@ -40,12 +40,16 @@ def stamp(dataset: Dataset) -> Dataset:
     """Return `dataset` with its fingerprint: equal for equal class names, contents, labels and splits, in any place."""
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     rows = sorted(
-        (sample.digest, sample.labels if dataset.multilabel else sample.label, split)
+        (_content(sample), sample.labels if dataset.multilabel else sample.label, split)
         for split, samples in splits.items()
         for sample in samples
     )
     document = json.dumps([dataset.classes, rows])
     return replace(dataset, fingerprint=hashlib.sha256(document.encode()).hexdigest())
+
+
+def _content(sample: Sample) -> str:
+    return sample.digest if sample.part is None else f"{sample.digest} {sample.part}"
 
 
 def require_none(problems: Sequence[Problem]) -> None:

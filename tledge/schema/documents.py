@@ -94,6 +94,7 @@ class TrainResult:
     fingerprint: str
     skipped: tuple[Problem, ...] = ()
     conflicts: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     multilabel: bool = False
     thresholds: tuple[float, ...] = ()

@@ -47,9 +47,10 @@ class Problem:
 class Dataset:
     """Labelled samples in three splits, the class names in the order of their labels, and what was left out.
 
-    `skipped` are files that cannot be used; `conflicts` are pictures that stand under two labels. `fingerprint` is a
-    digest over class names and (digest, label, split) of every sample, independent of paths and of their order.
-    In a `multilabel` set a sample has any number of labels. `notes` say what was converted on reading.
+    `skipped` are files that cannot be used; `conflicts` are samples that stand under two labels, `remarks` are on
+    sounds that are silent or clipped: both are used. `fingerprint` is a digest over class names and (digest, part,
+    label, split) of every sample, independent of paths and of their order. In a `multilabel` set a sample has any
+    number of labels. `notes` say what was converted on reading.
     """
 
     classes: tuple[str, ...]
@@ -61,3 +62,4 @@ class Dataset:
     fingerprint: str = ""
     multilabel: bool = False
     notes: tuple[str, ...] = ()
+    remarks: tuple[Problem, ...] = ()

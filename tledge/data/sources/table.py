@@ -3,6 +3,7 @@
 - Paths are relative to the table. Columns are found by name; of CSV, blanks around a cell do not count.
 - `cat|dog` gives a picture two labels. If any row has a `|`, or in JSONL a list, the set is multi-label; in such a set
   a picture without a label is one that has none of them.
+- Of a sound, the numbers `start` and `end` name the part that the row is about, in seconds.
 - `split` is train, val or test, in the words that folders may use too; an empty one is as if it were not there.
 - A row that cannot be used is left out and listed with its line. A row that says what another one said is left out
   too. A file under two labels is kept under both, and reported as a conflict, as in folders.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from tledge.data.listing import Item, Listing
 from tledge.data.sources.contents import Content, look_into_all, of_one_kind
+from tledge.data.sources.row_parts import part_of
 from tledge.data.sources.table_cells import Refused, require_text, said
 from tledge.data.sources.table_rows import Odd, Row, accepts, columns, header_place, is_jsonl, place, read
 from tledge.errors import DataError
@@ -105,9 +107,10 @@ def path_of(row: Row, root: Path) -> str:
 
 
 def _without_repeats(entries: list[_Entry], skipped: list[Odd]) -> list[_Entry]:
-    first: dict[tuple[str, tuple[str, ...], Split | None], _Entry] = {}
+    first: dict[tuple[object, ...], _Entry] = {}
     for entry in entries:
-        said = first.setdefault((entry.path, entry.labels, entry.split), entry)
+        part = (entry.columns.get("start"), entry.columns.get("end"))
+        said = first.setdefault((entry.path, entry.labels, entry.split, part), entry)
         if said is not entry:
             skipped.append(Odd(entry.line, f"{entry.name} repeats line {said.line}"))
     return list(first.values())
@@ -119,12 +122,18 @@ def _look_into(path: Path, entries: list[_Entry], multilabel: bool, skipped: lis
     for entry in entries:
         content = contents[entry.path]
         reason = content.reason or ("" if entry.labels or multilabel else "has no label")
+        part = None
+        if content.kind == "audio" and not reason:
+            try:
+                part = part_of(entry.columns)
+            except ValueError as error:
+                reason = str(error)
         if reason:
             skipped.append(Odd(entry.line, f"{entry.name}: {reason}"))
         else:
             group, where = entry.columns.get("group") or None, place(path, entry.line)
             said = (entry.path, entry.labels, entry.split, content.digest, None, group, where, entry.columns)
-            items.append(Item(*said, kind=content.kind))
+            items.append(Item(*said, kind=content.kind, part=part))
     return items
 
 
