@@ -63,6 +63,11 @@ def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
     Raises BackboneError for an option that is senseless, that only networks of the user's own have, or that names a
     weights file which is not there.
     """
+    for option in ("window_s", "hop_s", "fit"):
+        if getattr(options, option) is not None:
+            raise BackboneError(
+                f"{recipe.name} takes pictures, which know no {option.removesuffix('_s')}.", "Leave it away."
+            )
     for option in ("feature", "mean", "std", "channel_order"):
         if getattr(options, option) is not None:
             words = option.replace("_", " ")

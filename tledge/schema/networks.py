@@ -115,7 +115,7 @@ class BackboneOptions:
     `feature` names the layer (Keras) or node (ONNX) whose output is taken. `mean` and `std`, in 0..255 pixel units, and
     `channel_order` say what a network of the user's own was trained on: one number for all channels, or three in the
     order that the network takes them. `window_s` is how many seconds of a sound it takes at a time, `hop_s` how far
-    apart the windows of a longer sound are.
+    apart the windows of a longer sound are, `fit` where a shorter one stands.
     """
 
     input_size: int | None = None
@@ -127,6 +127,7 @@ class BackboneOptions:
     channel_order: ChannelOrder | None = None
     window_s: float | None = None
     hop_s: float | None = None
+    fit: SoundFit | None = None
 
 
 @dataclass(frozen=True, slots=True)

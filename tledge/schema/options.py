@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tledge.schema.heads import ClassWeight, Optimizer
-from tledge.schema.networks import ChannelOrder, GraphInput, Pool, Target
+from tledge.schema.networks import ChannelOrder, GraphInput, Pool, SoundFit, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class TrainOptions:
 
     `backbone` is a name, the path of a Keras or ONNX file, or none for vectors as they are. `group_by` is a regular
     expression on paths or a column's name. `folds` adds a cross-validation. `augment` and `views` say which augmented
-    views of each training picture are added, and how many. `unfreeze` fine-tunes from there up. `window_s` and `hop_s`
-    are for sounds. The rest stands as in BackboneOptions and HeadOptions.
+    views of each training picture are added, and how many. `unfreeze` fine-tunes from there up. `window_s`, `hop_s`
+    and `fit` are for sounds. The rest stands as in BackboneOptions and HeadOptions.
     """
 
     backbone: str | None = None
@@ -92,3 +92,4 @@ class TrainOptions:
     positive: str | None = None
     window_s: float | None = None
     hop_s: float | None = None
+    fit: SoundFit | None = None

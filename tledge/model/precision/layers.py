@@ -20,6 +20,18 @@ def find(model: Any) -> list[Any]:
     return [node for node in model.graph.node if node.op_type in LAYERS]
 
 
+def before_logarithms(model: Any) -> list[str]:
+    """Return the names of the layers of `model`, an onnx.ModelProto, on the way to a logarithm.
+
+    What a logarithm reads spans decades, as the powers of a spectrogram do: of 256 even steps, most of it is the first.
+    """
+    wanted: set[str] = set()
+    for node in reversed(model.graph.node):  # sorted, as ONNX has it
+        if node.op_type == "Log" or wanted.intersection(node.output):
+            wanted.update(node.input)
+    return [node.name for node in find(model) if wanted.intersection(node.output)]
+
+
 def detach(model: Any) -> None:
     """Give each layer of `model`, an onnx.ModelProto, constants that no other node reads, in place.
 

@@ -39,7 +39,7 @@ from tledge.model.precision.thresholds import METHODS, Range
 from tledge.places import writing
 from tledge.schema import Backbone, CalibrationError, Sample
 
-_REVISION = 10
+_REVISION = 11
 # Clip and Relu vanish into the range of what feeds them. The last average stays float: an 8-bit mean of 8-bit values
 # would throw away what averaging gains. What onnxruntime has a kernel for runs in int8 between two of these unasked:
 # Sigmoid, LeakyRelu, Softmax, averages, Reshape, Transpose, Resize.
@@ -219,7 +219,8 @@ def _in_int8(exact: Any, seen: Calibration, backbone: Backbone, recipe: Recipe, 
     layers.detach(model)
     ranges = choose_ranges(model, _QUANTIZED_OPS, seen.observations, recipe.method)
     constant_factors.carry_ranges(model, ranges)
-    left = layers.exclude(model, recipe.float_layers, _QUANTIZED_OPS)
+    stay = dict.fromkeys((*recipe.float_layers, *layers.before_logarithms(model)))
+    left = layers.exclude(model, stay, _QUANTIZED_OPS)
     per_channel, reduce_range, symmetric = rounding
     bias_correction.correct_biases(model, seen.means, left, per_channel=per_channel, reduce_range=reduce_range)
     pixels = {} if symmetric else pixel_input.overrides(model, backbone.preprocess, left)
