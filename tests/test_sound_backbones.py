@@ -12,7 +12,11 @@ import onnxruntime
 import pytest
 
 from tledge.backbones import spectrogram, speech_embedding
+from tledge.backbones.from_keras import file as keras_file
+from tledge.backbones.from_keras.convert import convert
 from tledge.backbones.from_onnx import file as onnx_file
+from tledge.backbones.registry import check_name
+from tledge.backbones.sound_hints import SoundHints
 from tledge.backbones.steps import Steps
 from tledge.errors import BackboneError, TledgeError
 from tledge.schema import Backbone, BackboneOptions, SoundSpec, SpectrogramSpec, VectorSpec
@@ -380,3 +384,61 @@ def test_options_of_pictures_and_inputs_that_are_no_sound_are_refused(tmp_path):
     assert "is no JSON" in refusal(broken, tmp_path)
     five = save(tmp_path / "five.onnx", (1, 2, 3, 4, 5), [node("Relu", ["input"], ["scores"])], SOUND)
     assert "must take sounds" in refusal(five, tmp_path)
+
+
+def test_a_backbone_of_pictures_has_no_window():
+    with pytest.raises(BackboneError, match="windows and hops are those of sounds"):
+        check_name("efficientnet_lite0", BackboneOptions(window_s=1.0))
+
+
+# ── Keras files of one's own ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def keras():
+    from tledge.backbones.from_keras.convert import import_keras
+
+    return import_keras()
+
+
+def keras_network(keras, shape: tuple, kernel: int | tuple) -> object:
+    """Return a network of `shape`: convolution, normalisation, average, classifier, with weights that all differ."""
+    axes = len(shape) - 1
+    layers = [
+        keras.Input(shape),
+        getattr(keras.layers, f"Conv{axes}D")(6, kernel, activation="relu"),
+        keras.layers.BatchNormalization(),
+        getattr(keras.layers, f"GlobalAveragePooling{axes}D")(name="mean"),
+        keras.layers.Dense(3, activation="softmax"),
+    ]
+    network = keras.Sequential(layers)
+    rng = np.random.default_rng(5)
+    network.set_weights([rng.uniform(0.1, 0.5, each.shape) for each in network.get_weights()])
+    return network
+
+
+def test_a_keras_file_of_spectrograms_is_given_them(tmp_path, keras):
+    network = keras_network(keras, (None, 20, 1), (3, 5))
+    network.save(tmp_path / "n.keras")
+    sound = SOUND | {"spectrogram": SPECTROGRAM}
+    (tmp_path / "n.json").write_text(json.dumps({"sound": sound, "mean": -2, "std": 4.5}))
+    backbone, rows = keras_file.load(tmp_path / "n.keras", tmp_path), short_sounds()
+    given = ((mel_spectrogram(rows) + 2) / 4.5)[..., None]
+    expected = keras.Model(network.inputs[0], network.get_layer("mean").output)(given)
+    assert backbone.preprocess == SoundSpec(8000, 4000, spectrogram=SpectrogramSpec(**SPECTROGRAM), mean=-2.0, std=4.5)
+    assert error(run(backbone.path, audio=rows), np.asarray(expected)) <= 1e-4
+    names = [each.name for each in onnx.load(backbone.path).graph.node]
+    assert names[0].startswith(spectrogram.PREFIX)
+
+
+def test_a_keras_network_of_samples_hears_what_was_asked(tmp_path, keras):
+    network = keras_network(keras, (None, 1), 50)
+    options = BackboneOptions(window_s=0.5)
+    features, spec, facts = keras_file.prepare(keras, network, options, sound=SoundHints(rate=8000))
+    rows = short_sounds()
+    expected = keras.Model(network.inputs[0], network.get_layer("mean").output)(rows[..., None])
+    assert spec == SoundSpec(8000, 4000)
+    assert "samples in -1..1" in facts["assumed"]
+    assert error(run(convert(features, spec), audio=rows), np.asarray(expected)) <= 1e-4
+    with pytest.raises(BackboneError, match="which are not"):
+        keras_file.prepare(keras, keras_network(keras, (900, 1), 50), options, sound=SoundHints(rate=8000))

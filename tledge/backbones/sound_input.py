@@ -63,6 +63,12 @@ def shape(spec: SoundSpec, order: str) -> tuple[int, ...]:
     return tuple(lengths[axis] for axis in order)
 
 
+def made_up(count: int, spec: SoundSpec) -> np.ndarray:
+    """Return float32 [`count`, samples] of noise that swells from next to nothing, the same each time."""
+    swelling = np.geomspace(1e-5, 0.5, spec.samples)
+    return (np.random.default_rng(0).uniform(-1, 1, (count, spec.samples)) * swelling).astype(np.float32)
+
+
 def compute(audio: np.ndarray, spec: SoundSpec, order: str) -> np.ndarray:
     """Return float32 [N, …] in the axes `order` of `audio` [N, samples], in NumPy what `lead` adds to a graph."""
     values = audio.astype(np.float64)

@@ -24,7 +24,7 @@ def samples(spec: InputSpec) -> np.ndarray:
     """Return SAMPLES made-up inputs for `spec`: uint8 [SAMPLES, height, width, 3], or float32 [SAMPLES, length]."""
     rng = np.random.default_rng(0)
     if isinstance(spec, SoundSpec):
-        return rng.uniform(-0.5, 0.5, (SAMPLES, spec.samples)).astype(np.float32)
+        return sound_input.made_up(SAMPLES, spec)
     if isinstance(spec, VectorSpec):
         return rng.normal(spec.mean, spec.std, (SAMPLES, spec.length)).astype(np.float32)
     return rng.integers(0, 256, (SAMPLES, spec.height, spec.width, 3), dtype=np.uint8)
