@@ -183,11 +183,13 @@ def test_folding_keeps_the_function_and_leaves_what_it_must_not_touch(keras):
     x = layers.BatchNormalization(center=False, epsilon=0.1, name="uncentred")(x)
     shown = layers.Conv2D(2, 1, name="shown")(x)
     shared = layers.Conv2D(8, 1, name="shared")(x)
+    rectified = layers.Conv2D(2, 1, activation="relu", name="rectified")(x)
     x = layers.Add(name="add")([layers.BatchNormalization(name="beside_add")(shared), shared])
     outputs = [
         layers.BatchNormalization(name="after_add")(x),
         shown,
         layers.BatchNormalization(name="after_shown")(shown),
+        layers.BatchNormalization(name="after_relu")(rectified),
     ]
     model = keras.Model(image, outputs)
     disturb_normalisation(keras, model)
@@ -196,7 +198,7 @@ def test_folding_keeps_the_function_and_leaves_what_it_must_not_touch(keras):
     folded = fold_batch_norm(keras, model)
 
     names_left = {layer.name for layer in folded.layers if isinstance(layer, layers.BatchNormalization)}
-    assert names_left == {"beside_add", "after_add", "after_shown"}
+    assert names_left == {"beside_add", "after_add", "after_shown", "after_relu"}
     batch = np.random.default_rng(1).normal(size=(3, 9, 9, 3)).astype(np.float32)
     for found, expected in zip(folded(batch, training=False), model(batch, training=False), strict=True):
         assert relative_error(np.asarray(found), np.asarray(expected)) <= 1e-5

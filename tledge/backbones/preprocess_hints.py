@@ -2,7 +2,7 @@
 
 The file is called like the network's with .json at its end, or preprocess.json, and holds any of
 `{"mean": 127.5, "std": [58.4, 57.1, 57.4], "channel_order": "bgr", "input_size": 224}`; units and order are those of
-BackboneOptions. What the options say comes first.
+BackboneOptions. What the options say comes first. `sound` is for networks that hear (sound_hints.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import BackboneOptions, PreprocessSpec
 
 KEYS = ("mean", "std", "channel_order", "input_size")
+_KNOWN = (*KEYS, "sound")
 SHARED_NAME = "preprocess.json"
 LARGEST_INPUT = 4096
 _LARGEST_FILE_BYTES = 64 * 1024
@@ -30,11 +31,20 @@ def hints(path: Path, options: BackboneOptions) -> BackboneOptions:
     channels, a deviation that is not positive.
     """
     _check(options, "the options")
+    file, content = beside(path)
+    return _fill(options, _options(content, file)) if file else options
+
+
+def beside(path: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the JSON file beside the network at `path` that is about it, None where there is none, and its content.
+
+    Raises BackboneError for a file that cannot be read, or has unknown keys.
+    """
     for file in _beside(path):
-        found = _read(file)
-        if found is not None:
-            return _fill(options, found)
-    return options
+        content = _read(file)
+        if content is not None:
+            return file, content
+    return None, {}
 
 
 def spec_of(
@@ -69,7 +79,7 @@ def _beside(path: Path) -> list[Path]:
     return [path.with_suffix(".json"), folder / SHARED_NAME]
 
 
-def _read(file: Path) -> BackboneOptions | None:
+def _read(file: Path) -> dict[str, Any] | None:
     """Return what `file` says, None where it is not there or is about something else (an architecture, say)."""
     try:
         if file.stat().st_size > _LARGEST_FILE_BYTES:
@@ -80,14 +90,14 @@ def _read(file: Path) -> BackboneOptions | None:
         return None
     except (OSError, ValueError) as error:
         raise BackboneError(f"{file} cannot be read as JSON: {error}.", "Correct it, or take it away.") from error
-    known = isinstance(content, dict) and not content.keys().isdisjoint(KEYS)
+    known = isinstance(content, dict) and not content.keys().isdisjoint(_KNOWN)
     if not known and file.name != SHARED_NAME:
         return None
     if not isinstance(content, dict):
-        raise BackboneError(f"{file} must hold an object.", f"It may have the keys {', '.join(KEYS)}.")
-    for key in content.keys() - set(KEYS):
-        raise BackboneError(f"{file} has an unknown key {key!r}.", did_you_mean(key, KEYS))
-    return _options(content, file)
+        raise BackboneError(f"{file} must hold an object.", f"It may have the keys {', '.join(_KNOWN)}.")
+    for key in content.keys() - set(_KNOWN):
+        raise BackboneError(f"{file} has an unknown key {key!r}.", did_you_mean(key, _KNOWN))
+    return content
 
 
 def _options(content: dict[str, Any], file: Path) -> BackboneOptions:

@@ -74,6 +74,8 @@ def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
             raise BackboneError(
                 f"{recipe.name} has its own {words}.", f"Give a {words} only with a network file of your own."
             )
+    if options.window_s is not None or options.hop_s is not None:
+        raise BackboneError(f"{recipe.name} takes pictures; windows and hops are those of sounds.", "Leave both out.")
     pool = options.pool or "avg"
     if pool not in get_args(Pool):
         raise BackboneError(f"There is no way to pool called {pool!r}.", did_you_mean(pool, get_args(Pool)))

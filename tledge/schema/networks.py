@@ -78,7 +78,8 @@ class SoundSpec:
 
     A shorter clip stands in the middle of silence, or at its start, as `fit` says; of a longer one the middle or the
     start is taken. With `hop`, in samples and not 0, a longer clip is cut into windows so far apart, and the
-    probabilities of all are averaged.
+    probabilities of all are averaged. `(number - mean) / std`, of samples or of the spectrogram where there is one,
+    happens inside the graph.
     """
 
     rate: int
@@ -86,6 +87,8 @@ class SoundSpec:
     hop: int = 0
     fit: SoundFit = "centre"
     spectrogram: SpectrogramSpec | None = None
+    mean: float = 0.0
+    std: float = 1.0
     kind: Literal["audio"] = "audio"
 
 

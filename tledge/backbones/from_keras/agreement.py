@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones import sound_input
 from tledge.backbones.from_keras.layer_weights import assign
 from tledge.errors import BackboneError, MissingExtra
-from tledge.schema import InputSpec, PreprocessSpec
+from tledge.schema import InputSpec, PreprocessSpec, SoundSpec
 
 TOLERANCE = 1e-4  # largest difference over largest feature
 
@@ -26,7 +27,7 @@ def check_agreement(keras: ModuleType, data: bytes, network: Any, spec: InputSpe
     except ImportError as error:
         raise MissingExtra("onnxruntime", "cpu") from error
     batch = _noise(spec)
-    numbers = (batch - np.array(spec.mean)) / np.array(spec.std)
+    numbers = _numbers(batch, network, spec)
     (found,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {spec.kind: batch})
     error = _relative(found, np.asarray(network(numbers.astype(np.float32), training=False)))
     if not error <= TOLERANCE:
@@ -60,9 +61,18 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
 
 
+def _numbers(batch: np.ndarray, network: Any, spec: InputSpec) -> np.ndarray:
+    """Return what `network` is given of `batch`."""
+    if isinstance(spec, SoundSpec):
+        return sound_input.compute(batch, spec, sound_input.axes(tuple(network.inputs[0].shape[1:]), spec) or "s")
+    return (batch - np.array(spec.mean)) / np.array(spec.std)
+
+
 def _noise(spec: InputSpec) -> np.ndarray:
     """Return two inputs without structure; vectors lie about `mean` as far as `std` says."""
     rng = np.random.default_rng(0)
     if isinstance(spec, PreprocessSpec):
         return rng.integers(0, 256, (2, spec.height, spec.width, 3), dtype=np.uint8)
+    if isinstance(spec, SoundSpec):
+        return sound_input.made_up(2, spec)
     return (spec.mean + spec.std * rng.standard_normal((2, spec.length))).astype(np.float32)

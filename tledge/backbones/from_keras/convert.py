@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tledge import keras_process
+from tledge.backbones import sound_input
 from tledge.backbones.conversion import FACTS_FILE, MODEL_FILE, NETWORKS, REVISION
 from tledge.backbones.from_keras.agreement import check_agreement
 from tledge.backbones.passes.dense_maps import convolve_dense_maps
@@ -30,7 +31,7 @@ from tledge.backbones.passes.paddings import settle_paddings
 from tledge.backbones.passes.sink_transposes import sink_transposes
 from tledge.backbones.passes.transpose_first import transpose_first
 from tledge.errors import MissingExtra
-from tledge.schema import InputSpec, VectorSpec
+from tledge.schema import InputSpec, SoundSpec, VectorSpec
 
 OPSET, IR_VERSION = 17, 8  # read by onnxruntime 1.12 and later, hence by JetPack's older builds
 _DOWNLOAD_SECONDS = 20
@@ -51,8 +52,9 @@ def import_keras() -> ModuleType:
 def convert(network: Any, spec: InputSpec) -> bytes:
     """Return the ONNX file of a Keras `network`: normalised float32 input → float32 [N, dimension].
 
-    The graph takes `image` uint8 [N, height, width, 3], or `vector` float32 [N, length], normalises it as `spec` says
-    and returns `features` float32; batch normalisation is folded into the convolutions. `network` stays as it is.
+    The graph takes `image` uint8 [N, height, width, 3], `vector` float32 [N, length] or `audio` float32 [N, samples],
+    normalises it as `spec` says, computes the spectrogram that a `network` of sounds may want, and returns `features`
+    float32; batch normalisation is folded into the convolutions. `network` stays as it is.
     Equal networks give equal bytes.
     Raises MissingExtra, and BackboneError when onnxruntime computes other features from the file than Keras does.
     """
@@ -63,6 +65,9 @@ def convert(network: Any, spec: InputSpec) -> bytes:
     drop_reshapes(model)
     settle_paddings(model)
     _finish(model, network)
+    if isinstance(spec, SoundSpec):
+        own = tuple(network.inputs[0].shape[1:])
+        sound_input.lead(model, spec, sound_input.axes(own, spec) or "s", spec.kind)
     data = model.SerializeToString(deterministic=True)
     check_agreement(keras, data, network, spec)
     return data
@@ -76,10 +81,14 @@ def _trace(network: Any, spec: InputSpec) -> Any:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
     except ImportError as error:
         raise MissingExtra("tf2onnx", "train") from error
-    given = tf.TensorSpec([None, *_shape(spec)], tf.uint8 if spec.kind == "image" else tf.float32, name=spec.kind)
+    given = tf.TensorSpec(
+        [None, *_shape(network, spec)], tf.uint8 if spec.kind == "image" else tf.float32, name=spec.kind
+    )
 
     @tf.function(input_signature=[given])
     def features(raw: Any) -> Any:
+        if isinstance(spec, SoundSpec):
+            return network(raw, training=False)
         numbers = (tf.cast(raw, tf.float32) - tf.constant(spec.mean)) / tf.constant(spec.std)
         return network(numbers, training=False)
 
@@ -124,7 +133,9 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
     context.make_node("Add" if sign > 0 else "Sub", operands, outputs=node.output, name=name)
 
 
-def _shape(spec: InputSpec) -> tuple[int, ...]:
+def _shape(network: Any, spec: InputSpec) -> tuple[int, ...]:
+    if isinstance(spec, SoundSpec):
+        return tuple(network.inputs[0].shape[1:])
     return (spec.length,) if isinstance(spec, VectorSpec) else (spec.height, spec.width, 3)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tledge.backbones import sound_hints, sound_input
 from tledge.backbones.conversion import Converted, convert_apart, key, require_converter
 from tledge.backbones.from_keras import archive as keras_archive
 from tledge.backbones.from_keras import saved_model
@@ -24,6 +25,7 @@ from tledge.backbones.from_keras.flatten import flatten
 from tledge.backbones.from_keras.input import is_picture, taking_pictures, vector_spec
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.backbones.preprocess_hints import hints
+from tledge.backbones.sound_hints import SoundHints
 from tledge.errors import BackboneError
 from tledge.schema import Backbone, BackboneOptions, InputSpec
 
@@ -55,7 +57,7 @@ def load(
             on_stage(f"converting {path.name} to ONNX, once on this machine")
         return convert_apart(__name__, given)
 
-    stem = f"{_safe(path.stem)}-{key(given['digest'], given['options'])}"
+    stem = f"{_safe(path.stem)}-{key(given['digest'], given['options'], given['sound'])}"
     kept = find_or_convert(cache_dir, stem, convert)
     assumed = tuple(kept.facts["assumed"])
     return Backbone(path.stem, kept.path, kept.preprocess, kept.dimension, kept.digest, assumed=assumed)
@@ -68,27 +70,31 @@ def arguments(path: Path, options: BackboneOptions) -> dict[str, Any]:
     """
     if options.weights is not None:
         raise BackboneError(f"{path.name} brings its own weights.", "Leave out --weights.")
-    settled = asdict(hints(path, options))
-    return {"name": path.name, "path": str(path.absolute()), "digest": _digest(path), "options": settled}
+    settled, said = asdict(hints(path, options)), sound_hints.beside(path)
+    asked = options.window_s is not None or options.hop_s is not None
+    heard = said or (SoundHints() if asked else None)
+    told = {"options": settled, "sound": asdict(heard) if heard else None}
+    return {"name": path.name, "path": str(path.absolute()), "digest": _digest(path), **told}
 
 
 def network(
-    keras: ModuleType, name: str, path: str, digest: str, options: dict[str, Any]
+    keras: ModuleType, name: str, path: str, digest: str, options: dict[str, Any], sound: dict[str, Any] | None = None
 ) -> tuple[Any, InputSpec, dict[str, Any]]:
     """Return the network at `path` up to its features, what it takes, and facts; for the converting process.
 
-    It takes what the specification gives: normalised RGB [N, height, width, 3], or [N, length]. The facts are `layer`
+    It takes what the specification gives: normalised RGB [N, height, width, 3], [N, length], or, where `sound`, the
+    fields of SoundHints, is not None, samples or a spectrogram in its own order of axes. The facts are `layer`
     (where the features come from), `classifier` (what was left out) and `assumed`. `digest` is that of the order, so
     that a file which has changed since is not taken for it.
     """
     wanted = BackboneOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
-    place = Path(path)
+    place, heard = Path(path), SoundHints(**sound) if sound is not None else None
     if _digest(place) != digest:
         raise BackboneError(f"{name} has changed while it was being read.", "Start again once it is complete.")
     if not place.is_dir():
-        return prepare(keras, read(keras, place), wanted)
+        return prepare(keras, read(keras, place), wanted, sound=heard)
     graph = saved_model.read(keras, place, wanted.feature)
-    features, spec, facts = prepare(keras, graph.model, replace(wanted, feature=None), graph)
+    features, spec, facts = prepare(keras, graph.model, replace(wanted, feature=None), graph, heard)
     return features, spec, facts | {"layer": graph.layer, "classifier": graph.classifier}
 
 
@@ -113,11 +119,16 @@ def read(keras: ModuleType, path: Path) -> Any:
 
 
 def prepare(
-    keras: ModuleType, model: Any, options: BackboneOptions, before: saved_model.GraphNetwork | None = None
+    keras: ModuleType,
+    model: Any,
+    options: BackboneOptions,
+    before: saved_model.GraphNetwork | None = None,
+    sound: SoundHints | None = None,
 ) -> tuple[Any, InputSpec, dict[str, Any]]:
     """Return `model` cut and given its inputs as `network` says, what it takes, and facts.
 
-    `before` tells of a graph that was cut already, whose features need pooling at most.
+    `before` tells of a graph that was cut already, whose features need pooling at most; `sound` is what was said of the
+    sounds that it hears.
     """
     inputs = model.inputs if model.built else []
     if len(inputs) != 1:
@@ -126,9 +137,13 @@ def prepare(
             "Call it once on an example before it is saved.",
         )
     own = tuple(inputs[0].shape[1:])
-    found = cut(keras, flatten(keras, model, own), options)
-    assumed = [_told_cut(before or found)] if options.feature is None else []
-    if len(own) == 1 and not is_picture(own[0], options.input_size):
+    heard, told = sound_input.settle(own, sound, options, "the network") if sound else (None, [])
+    taken = sound_input.shape(heard, sound_input.axes(own, heard) or "") if heard else own
+    found = cut(keras, flatten(keras, model, taken), options)
+    assumed = [_told_cut(before or found), *told] if options.feature is None else told
+    if heard:
+        features, spec = found.network, heard
+    elif len(own) == 1 and not is_picture(own[0], options.input_size):
         features, spec = found.network, vector_spec(own[0], options)
     else:
         features, spec = taking_pictures(keras, found.network, options, assumed, before.scales if before else None)

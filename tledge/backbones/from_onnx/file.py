@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.backbones import sound_hints, sound_input
 from tledge.backbones.conversion import Converted, key
 from tledge.backbones.from_onnx import intake as onnx_intake
 from tledge.backbones.from_onnx import output as onnx_output
@@ -28,13 +29,15 @@ from tledge.backbones.from_onnx.metadata import read_licence, read_metadata
 from tledge.backbones.from_onnx.opset import OPSET, version
 from tledge.backbones.from_onnx.preprocess import settle_input
 from tledge.backbones.from_onnx.rebuild import Plan, rebuild, settle_shape
+from tledge.backbones.from_onnx.sound import SoundInput, read_sound_input
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.backbones.preprocess_hints import KEYS, hints
+from tledge.backbones.sound_hints import SoundHints
 from tledge.errors import BackboneError, MissingExtra
 from tledge.schema import Backbone, BackboneOptions, InputSpec, Pool
 
 # Part of the key under which a result is kept: raise it whenever the same file would give other bytes.
-REVISION = 2
+REVISION = 3
 
 
 def accepts(path: Path) -> bool:
@@ -58,29 +61,33 @@ def load(
     if options.weights is not None:
         raise BackboneError(f"{path.name} has its weights within, so --weights cannot be given.", "Leave it out.")
     beside, data = hints(path, BackboneOptions()), onnx_intake.read_bytes(path)
+    sound = sound_hints.beside(path)
     hints(path, options)  # checks them
     name = re.sub(r"[^\w.+]+", "_", path.stem, flags=re.ASCII) or "network"
-    stem = f"{name}-{key('onnx', REVISION, hashlib.sha256(data).hexdigest(), asdict(options), asdict(beside))}"
+    said = asdict(sound) if sound else None
+    stem = f"{name}-{key('onnx', REVISION, hashlib.sha256(data).hexdigest(), asdict(options), asdict(beside), said)}"
 
     def convert() -> Converted:
         (on_stage or (lambda _: None))(f"making {path.name} a backbone, once on this machine")
-        return _convert(data, path.name, options, beside)
+        return _convert(data, path.name, options, beside, sound)
 
     kept = find_or_convert(cache_dir, stem, convert)
     licence, assumed = kept.facts["licence"], tuple(kept.facts["assumed"])
     return Backbone(name, kept.path, kept.preprocess, kept.dimension, kept.digest, licence=licence, assumed=assumed)
 
 
-def _convert(data: bytes, name: str, options: BackboneOptions, beside: BackboneOptions) -> Converted:
+def _convert(
+    data: bytes, name: str, options: BackboneOptions, beside: BackboneOptions, sound: SoundHints | None
+) -> Converted:
     """Return the backbone made from the ONNX file `data`, which gives the features that `data` itself gives."""
     _require_onnx()
     network = onnx_intake.parse(data, name)
-    for found in (read_metadata(network, name), beside):
+    sound = _sound(network, options, sound, name)
+    for found in (BackboneOptions() if sound else read_metadata(network, name), beside):
         options = _fill(options, found)
     licence = read_licence(network)
     cut = _cut(network, options, name)
-    form = read_input(network, name)
-    spec, assumed = settle_input(form, options, name)
+    form, spec, assumed = _settle(network, options, sound, name)
     settle_shape(network, form, spec)
     onnx_intake.refuse_large_tensors(network, name)
 
@@ -106,6 +113,23 @@ def _fill(options: BackboneOptions, found: BackboneOptions) -> BackboneOptions:
     return replace(options, **{key: getattr(found, key) for key in KEYS if getattr(options, key) is None})
 
 
+def _sound(network: Any, options: BackboneOptions, beside: SoundHints | None, name: str) -> SoundHints | None:
+    """Return what is said of the sounds that `network` hears; None where nothing says that it hears."""
+    said = sound_hints.within({each.key: each.value for each in network.metadata_props}, name) or beside
+    asked = options.window_s is not None or options.hop_s is not None
+    return said or (SoundHints() if asked else None)
+
+
+def _settle(
+    network: Any, options: BackboneOptions, sound: SoundHints | None, name: str
+) -> tuple[NetworkInput | SoundInput, InputSpec, list[str]]:
+    if sound is None:
+        form = read_input(network, name)
+        return form, *settle_input(form, options, name)
+    heard = read_sound_input(network, name)
+    return heard, *sound_input.settle(heard.own, sound, options, name)
+
+
 def _cut(network: Any, options: BackboneOptions, name: str) -> Cut:
     """Leave of `network` what leads to its features, in place, and return where that is."""
     lift_constants(network.graph)
@@ -118,7 +142,7 @@ def _cut(network: Any, options: BackboneOptions, name: str) -> Cut:
 def _plan(
     network: Any,
     inputs: np.ndarray,
-    form: NetworkInput,
+    form: NetworkInput | SoundInput,
     spec: InputSpec,
     options: BackboneOptions,
     tensor: str,
@@ -128,7 +152,8 @@ def _plan(
     order, pool = options.channel_order or "rgb", options.pool or "avg"
     values = onnx_proof.run_network(network, onnx_proof.normalised(inputs, spec, order, form), form, name)
     onnx_output.check_shape(values.shape, len(inputs), pool, tensor, name)
-    last = onnx_output.channels_last(network.graph, tensor, values.ndim)
+    alone = isinstance(form, SoundInput) and form.alone
+    last = alone or onnx_output.channels_last(network.graph, tensor, values.ndim)
     expected = onnx_output.pooled(values, pool, last)
     return Plan(form, spec, order, tensor, values.shape, pool, last, expected.shape[1]), expected
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from tledge import engine
+from tledge.backbones import sound_input
 from tledge.backbones.from_onnx.feed import LUMA
 from tledge.backbones.from_onnx.input import NetworkInput
+from tledge.backbones.from_onnx.sound import SoundInput
 from tledge.errors import BackboneError, ModelError
-from tledge.schema import ChannelOrder, InputSpec, VectorSpec
+from tledge.schema import ChannelOrder, InputSpec, SoundSpec, VectorSpec
 
 SAMPLES = 3
 _LONGEST_REASON = 300
@@ -21,13 +23,17 @@ _TOLERANCE = {np.dtype(np.float32): 1e-3, np.dtype(np.float16): 3e-2}
 def samples(spec: InputSpec) -> np.ndarray:
     """Return SAMPLES made-up inputs for `spec`: uint8 [SAMPLES, height, width, 3], or float32 [SAMPLES, length]."""
     rng = np.random.default_rng(0)
+    if isinstance(spec, SoundSpec):
+        return sound_input.made_up(SAMPLES, spec)
     if isinstance(spec, VectorSpec):
         return rng.normal(spec.mean, spec.std, (SAMPLES, spec.length)).astype(np.float32)
     return rng.integers(0, 256, (SAMPLES, spec.height, spec.width, 3), dtype=np.uint8)
 
 
-def normalised(inputs: np.ndarray, spec: InputSpec, order: ChannelOrder, form: NetworkInput) -> np.ndarray:
+def normalised(inputs: np.ndarray, spec: InputSpec, order: ChannelOrder, form: NetworkInput | SoundInput) -> np.ndarray:
     """Return `inputs` as a network of `form` takes them, computed in NumPy."""
+    if isinstance(form, SoundInput):
+        return sound_input.compute(inputs, spec, form.order(spec))
     if isinstance(spec, VectorSpec):
         return ((inputs - spec.mean) / spec.std).astype(np.float32)
     if not form.takes_bytes:
@@ -38,7 +44,7 @@ def normalised(inputs: np.ndarray, spec: InputSpec, order: ChannelOrder, form: N
     return np.ascontiguousarray(inputs if form.last else inputs.transpose(0, 3, 1, 2))
 
 
-def run_network(model: Any, inputs: np.ndarray, form: NetworkInput, name: str) -> np.ndarray:
+def run_network(model: Any, inputs: np.ndarray, form: NetworkInput | SoundInput, name: str) -> np.ndarray:
     """Return what the untouched `model` gives for `inputs` [SAMPLES, …], fed in batches of the size it is fixed to.
 
     Raises BackboneError when onnxruntime cannot run it.
@@ -48,6 +54,8 @@ def run_network(model: Any, inputs: np.ndarray, form: NetworkInput, name: str) -
     if model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16:
         inputs = inputs.astype(np.float16)
     session, batch = _open(model.SerializeToString(), name, inputs.shape), form.batch or 1
+    if isinstance(form, SoundInput) and form.alone:
+        return np.stack([_run(session, {form.name: sample}, name) for sample in inputs])
     rows = [_run(session, {form.name: np.repeat(sample[None], batch, axis=0)}, name) for sample in inputs]
     if rows[0].shape[:1] != (batch,):
         return rows[0]

@@ -1,10 +1,11 @@
-"""Rebuild a cut network as a backbone's graph: `image` or `vector` in, `features` out, for any number of samples."""
+"""Rebuild a cut network as a backbone: `image`, `vector` or `audio` in, `features` out, for any number of samples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from tledge.backbones import sound_input
 from tledge.backbones.from_onnx.batch import free_batch
 from tledge.backbones.from_onnx.feed import take_pictures, take_vectors
 from tledge.backbones.from_onnx.fold_batch_norm import fold_batch_norm
@@ -13,6 +14,7 @@ from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants
 from tledge.backbones.from_onnx.input import NetworkInput
 from tledge.backbones.from_onnx.opset import settle_opset, settle_versions
 from tledge.backbones.from_onnx.output import give_features
+from tledge.backbones.from_onnx.sound import SoundInput, one_by_one
 from tledge.backbones.from_onnx.widen import widen
 from tledge.backbones.passes.drop_reshapes import drop_reshapes
 from tledge.backbones.passes.paddings import settle_paddings
@@ -29,7 +31,7 @@ class Plan:
     `tensor` of `shape` is where it was cut; `channels_last` says where that has its channels.
     """
 
-    form: NetworkInput
+    form: NetworkInput | SoundInput
     spec: InputSpec
     order: ChannelOrder
     tensor: str
@@ -39,11 +41,15 @@ class Plan:
     dimension: int
 
 
-def settle_shape(model: Any, form: NetworkInput, spec: InputSpec) -> None:
+def settle_shape(model: Any, form: NetworkInput | SoundInput, spec: InputSpec) -> None:
     """Write into `model` the shape of input that `spec` means, for as many samples as it is fixed to, or one."""
-    height, width = (1, spec.length) if isinstance(spec, VectorSpec) else (spec.height, spec.width)
+    if isinstance(form, SoundInput):
+        lengths = form.shape(spec)
+    else:
+        height, width = (1, spec.length) if isinstance(spec, VectorSpec) else (spec.height, spec.width)
+        lengths = form.shape(form.batch or 1, height, width)
     dims = model.graph.input[0].type.tensor_type.shape.dim
-    for dim, length in zip(dims, form.shape(form.batch or 1, height, width), strict=True):
+    for dim, length in zip(dims, lengths, strict=True):
         dim.dim_value = length
 
 
@@ -56,17 +62,24 @@ def rebuild(model: Any, plan: Plan, name: str) -> Any:
     from onnx import compose, helper
 
     kind = model.graph.output[0].type.tensor_type.elem_type
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(plan.tensor, kind, ["N", *plan.shape[1:]]))
+    alone = isinstance(plan.form, SoundInput) and plan.form.alone
+    shape = plan.shape[1:] if alone else ["N", *plan.shape[1:]]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(plan.tensor, kind, shape))
     model = settle_opset(model, name)
     lift_constants(model.graph)
     _name_nodes(model.graph)
     widen(model)
     fold_constants(model, name)
     fold_batch_norm(model.graph)
-    free_batch(model, plan.form.batch or 1, fixed=plan.form.batch is not None)
+    if not alone:
+        free_batch(model, plan.form.batch or 1, fixed=plan.form.batch is not None)
     model = compose.add_prefix(model, _PREFIX)
     keep_what_leads_to(model, _PREFIX + plan.tensor)
-    if isinstance(plan.spec, VectorSpec):
+    if alone:
+        one_by_one(model, _PREFIX + plan.form.name, _PREFIX + plan.tensor, plan.shape[1:])
+    if isinstance(plan.form, SoundInput):
+        sound_input.lead(model, plan.spec, plan.form.order(plan.spec), _PREFIX + plan.form.name)
+    elif isinstance(plan.spec, VectorSpec):
         take_vectors(model, plan.spec, _PREFIX + plan.form.name)
     else:
         take_pictures(model, plan.spec, plan.order, plan.form, _PREFIX + plan.form.name)

@@ -19,8 +19,8 @@ from tledge.backbones.from_keras.layer_weights import assign
 def fold_batch_norm(keras: ModuleType, network: Any) -> Any:
     """Return an inference copy of the Keras model `network` in which convolutions have absorbed their normalisation.
 
-    `network` is left as it is. Normalisation that does not directly follow a convolution, or that shares its
-    convolution with another layer, stays.
+    `network` is left as it is. Normalisation that does not directly follow a convolution, follows one with an
+    activation of its own, or shares its convolution with another layer, stays.
     """
     normalised = _normalised_convolutions(keras, network)
     absorbed = {norm.name for norm in normalised.values()}
@@ -45,7 +45,10 @@ def fold_batch_norm(keras: ModuleType, network: Any) -> Any:
 def _normalised_convolutions(keras: ModuleType, network: Any) -> dict[str, Any]:
     """Return, by the name of the convolution, each normalisation that is the only layer to read a convolution."""
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    producers = {id(layer.output): layer for layer in network.layers if type(layer) in kinds}
+    linear = [
+        layer for layer in network.layers if type(layer) in kinds and layer.activation is keras.activations.linear
+    ]
+    producers = {id(layer.output): layer for layer in linear}
     readers: dict[int, list[Any]] = {id(tensor): [network] for tensor in network.outputs}
     for layer in network.layers:
         for tensor in layer.input if isinstance(layer.input, list) else [layer.input]:
