@@ -34,7 +34,7 @@ def test_where_chance_plays_no_part_all_seeds_share_their_views():
     assert augment.views("light", 2, seed=7) == ("light/7/1", "light/7/2")
 
 
-@pytest.mark.parametrize("name", augment.names())
+@pytest.mark.parametrize("name", augment.names("image"))
 def test_index_0_is_the_picture_itself(name, picture):
     np.testing.assert_array_equal(augment.apply(f"{name}/0/0", DIGEST, picture), picture)
 
@@ -90,7 +90,7 @@ def test_a_picture_of_one_pixel_is_a_picture():
 def test_source_is_left_alone(picture):
     before = picture.copy()
     picture.flags.writeable = False
-    for name in augment.names():
+    for name in augment.names("image"):
         augment.apply(f"{name}/0/1", DIGEST, picture)
     np.testing.assert_array_equal(picture, before)
 

@@ -21,6 +21,7 @@ LAYERS = (
     {"runtime", "reading"},
     {"feed"},
     {"backbones", "data", "augment"},
+    {"views"},
     {"modalities"},
     {"decode", "decode_sound"},
     {"sound_formats"},

@@ -13,4 +13,7 @@ from tledge.schema import Sample
 def read(sample: Sample, reader: Reader) -> np.ndarray:
     """Return `sample` as `reader` makes it, one row. Raises DataError where it cannot be read, or has changed."""
     row = reader.load(opened(sample), sample.part)
-    return augment.apply(sample.view, sample.digest, row) if sample.view else row
+    if not sample.view:
+        return row
+    content = sample.digest if sample.part is None else f"{sample.digest} {sample.part}"
+    return augment.apply(sample.view, content, row, reader.spec.rate if reader.kind == "audio" else 0)

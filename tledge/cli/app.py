@@ -135,7 +135,11 @@ def train(
         str | None, typer.Option(help="Where a shorter sound stands, and what is taken of a longer one: centre, start.")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="Add augmented views of the training pictures: flip, flips, light or rand.")
+        str | None,
+        typer.Option(
+            help="Add augmented views of the training samples: flip, flips, light or rand of pictures; shift, gain, "
+            "noise:DIR@10dB of sounds, or several of these with a +."
+        ),
     ] = None,
     views: Annotated[int | None, typer.Option(help="How many views of each [1].")] = None,
     unfreeze: Annotated[
