@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tledge import backbones, engine
 from tledge.backbones import minilm
 from tledge.errors import BackboneError, MissingExtra
 from tledge.modalities.text import TextReader
-from tledge.schema import Backbone, BackboneOptions
+from tledge.model.precision import feature_error
+from tledge.model.precision.dynamic import quantize_dynamic
+from tledge.schema import Backbone, BackboneOptions, TextSpec
 
 
 def read_with(backbone: Backbone) -> tuple[TextReader, object]:
@@ -121,3 +124,82 @@ def test_minilm_refuses_damaged_weights(tmp_path: Path) -> None:
     damaged.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(BackboneError, match="damaged"):
         minilm._weights(damaged)
+
+
+# ── Dynamic int8 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+TEXTS = ("Who is the president of the moon ?", "A cat sat on the mat.", "How many legs does a table have ?")
+
+
+@pytest.fixture(scope="module")
+def in_int8(minilm_l6: Backbone, cache: Path) -> Backbone:
+    return quantize_dynamic(minilm_l6, cache)
+
+
+def test_int8_gives_nearly_the_same_features_in_a_quarter_of_the_space(minilm_l6: Backbone, in_int8: Backbone) -> None:
+    exact, found = features(minilm_l6, *TEXTS), features(in_int8, *TEXTS)
+    assert feature_error.relative(found, exact) < 0.01
+    assert in_int8.precision == "int8" and in_int8.preprocess == minilm_l6.preprocess
+    assert in_int8.path.stat().st_size < 0.3 * minilm_l6.path.stat().st_size
+
+
+def test_int8_is_made_once_for_each_width_of_weights(minilm_l6: Backbone, in_int8: Backbone, cache: Path) -> None:
+    assert quantize_dynamic(minilm_l6, cache) == in_int8
+    narrow = quantize_dynamic(minilm_l6, cache, reduce_range=True)
+    assert narrow.digest != in_int8.digest
+    exact, *found = (features(each, *TEXTS) for each in (minilm_l6, in_int8, narrow))
+    wide, less = (feature_error.relative(each, exact) for each in found)
+    assert less < 4 * wide  # the steps of weights are twice as large
+
+
+def test_int8_rounds_each_token_by_itself(in_int8: Backbone) -> None:
+    reader, session = read_with(in_int8)
+    row, other = reader.load("Where is it ?"), reader.load("word word word")
+    found = [session.run(None, reader.feed(rows, 8))[0][0] for rows in ([row], [row, other], [row, *[other] * 7])]
+    assert all(np.array_equal(each, found[0]) for each in found)
+
+
+def small_graph(opset: int, folder: Path) -> Backbone:
+    """Write a network of one table, a Gemm with transposed weights and a MatMul that share an input, and a ReLU."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng, vector = np.random.default_rng(0), helper.make_tensor_value_info
+    table, matrix = rng.normal(0, 1, (600, 32)).astype(np.float32), rng.normal(0, 1, (16, 32)).astype(np.float32)
+    weights = {
+        "table": table,
+        "gemm": matrix,
+        "bias": rng.normal(0, 1, 16).astype(np.float32),
+        "matmul": matrix.T.copy(),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"], "lookup"),
+        helper.make_node("Gemm", ["rows", "gemm", "bias"], ["one"], "gemm", transB=1),
+        helper.make_node("MatMul", ["rows", "matmul"], ["two"], "matmul"),
+        helper.make_node("Sub", ["one", "two"], ["difference"]),
+        helper.make_node("Concat", ["one", "difference"], ["features"], axis=1),
+    ]
+    initializers = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    inputs, outputs = (
+        [vector("input_ids", TensorProto.INT64, ["N"])],
+        [vector("features", TensorProto.FLOAT, ["N", 32])],
+    )
+    graph = helper.make_graph(nodes, "small", inputs, outputs, initializers)
+    path = folder / f"small{opset}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    return Backbone("small", path, TextSpec(8, ""), 32, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_int8_takes_other_forms_of_a_product(opset: int, tmp_path: Path) -> None:
+    import onnx
+
+    backbone = small_graph(opset, tmp_path)
+    ids = {"input_ids": np.arange(0, 600, 7)}
+    rounded = quantize_dynamic(backbone, tmp_path)
+    exact, found = (engine.open_session(each.path).run(None, ids)[0] for each in (backbone, rounded))
+    assert feature_error.relative(found, exact) < 1e-3
+    np.testing.assert_allclose(found[:, 16:], np.broadcast_to(exact[:1, 16:], found[:, 16:].shape), atol=1e-4)
+    kinds = Counter(node.op_type for node in onnx.load(rounded.path).graph.node)
+    assert kinds["MatMulInteger"] == 2 and kinds["QuantizeLinear"] == 1 and not kinds["Gemm"] + kinds["MatMul"]
