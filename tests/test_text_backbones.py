@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from tledge import backbones, engine
-from tledge.backbones import minilm
+from tledge.backbones import minilm, word_vector_files
 from tledge.errors import BackboneError, MissingExtra
 from tledge.modalities.text import TextReader
-from tledge.schema import Backbone, BackboneOptions
+from tledge.model.precision import feature_error
+from tledge.model.precision.dynamic import quantize_dynamic
+from tledge.schema import Backbone, BackboneOptions, TextSpec
 
 
 def read_with(backbone: Backbone) -> tuple[TextReader, object]:
@@ -121,3 +124,187 @@ def test_minilm_refuses_damaged_weights(tmp_path: Path) -> None:
     damaged.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(BackboneError, match="damaged"):
         minilm._weights(damaged)
+
+
+# ── Dynamic int8 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+TEXTS = ("Who is the president of the moon ?", "A cat sat on the mat.", "How many legs does a table have ?")
+
+
+@pytest.fixture(scope="module")
+def in_int8(minilm_l6: Backbone, cache: Path) -> Backbone:
+    return quantize_dynamic(minilm_l6, cache)
+
+
+def test_int8_gives_nearly_the_same_features_in_a_quarter_of_the_space(minilm_l6: Backbone, in_int8: Backbone) -> None:
+    exact, found = features(minilm_l6, *TEXTS), features(in_int8, *TEXTS)
+    assert feature_error.relative(found, exact) < 0.01
+    assert in_int8.precision == "int8" and in_int8.preprocess == minilm_l6.preprocess
+    assert in_int8.path.stat().st_size < 0.3 * minilm_l6.path.stat().st_size
+
+
+def test_int8_is_made_once_for_each_width_of_weights(minilm_l6: Backbone, in_int8: Backbone, cache: Path) -> None:
+    assert quantize_dynamic(minilm_l6, cache) == in_int8
+    narrow = quantize_dynamic(minilm_l6, cache, reduce_range=True)
+    assert narrow.digest != in_int8.digest
+    exact, *found = (features(each, *TEXTS) for each in (minilm_l6, in_int8, narrow))
+    wide, less = (feature_error.relative(each, exact) for each in found)
+    assert less < 4 * wide  # the steps of weights are twice as large
+
+
+def test_int8_rounds_each_token_by_itself(in_int8: Backbone) -> None:
+    reader, session = read_with(in_int8)
+    row, other = reader.load("Where is it ?"), reader.load("word word word")
+    found = [session.run(None, reader.feed(rows, 8))[0][0] for rows in ([row], [row, other], [row, *[other] * 7])]
+    assert all(np.array_equal(each, found[0]) for each in found)
+
+
+def small_graph(opset: int, folder: Path) -> Backbone:
+    """Write a network of one table, a Gemm with transposed weights and a MatMul that share an input, and a ReLU."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng, vector = np.random.default_rng(0), helper.make_tensor_value_info
+    table, matrix = rng.normal(0, 1, (600, 32)).astype(np.float32), rng.normal(0, 1, (16, 32)).astype(np.float32)
+    weights = {
+        "table": table,
+        "gemm": matrix,
+        "bias": rng.normal(0, 1, 16).astype(np.float32),
+        "matmul": matrix.T.copy(),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"], "lookup"),
+        helper.make_node("Gemm", ["rows", "gemm", "bias"], ["one"], "gemm", transB=1),
+        helper.make_node("MatMul", ["rows", "matmul"], ["two"], "matmul"),
+        helper.make_node("Sub", ["one", "two"], ["difference"]),
+        helper.make_node("Concat", ["one", "difference"], ["features"], axis=1),
+    ]
+    initializers = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    inputs, outputs = (
+        [vector("input_ids", TensorProto.INT64, ["N"])],
+        [vector("features", TensorProto.FLOAT, ["N", 32])],
+    )
+    graph = helper.make_graph(nodes, "small", inputs, outputs, initializers)
+    path = folder / f"small{opset}.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    return Backbone("small", path, TextSpec(8, ""), 32, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_int8_takes_other_forms_of_a_product(opset: int, tmp_path: Path) -> None:
+    import onnx
+
+    backbone = small_graph(opset, tmp_path)
+    ids = {"input_ids": np.arange(0, 600, 7)}
+    rounded = quantize_dynamic(backbone, tmp_path)
+    exact, found = (engine.open_session(each.path).run(None, ids)[0] for each in (backbone, rounded))
+    assert feature_error.relative(found, exact) < 1e-3
+    np.testing.assert_allclose(found[:, 16:], np.broadcast_to(exact[:1, 16:], found[:, 16:].shape), atol=1e-4)
+    kinds = Counter(node.op_type for node in onnx.load(rounded.path).graph.node)
+    assert kinds["MatMulInteger"] == 2 and kinds["QuantizeLinear"] == 1 and not kinds["Gemm"] + kinds["MatMul"]
+
+
+# ── Word vectors ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = {"cat": (1, 2, 3), "dog": (3, 4, 5), "n't": (0.5, -1, 0), ". . .": (7, 7, 7), "naïve": (-2.5, 0, 1e-3)}
+
+
+def lines(words: dict[str, tuple[float, ...]] = WORDS) -> list[str]:
+    return [" ".join([word, *(f"{number:g}" for number in numbers)]) for word, numbers in words.items()]
+
+
+def write(path: Path, content: str | bytes | list[str]) -> Path:
+    text = "\n".join(content) + "\n" if isinstance(content, list) else content
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def binary(words: dict[str, tuple[float, ...]] = WORDS, end: bytes = b"\n") -> bytes:
+    whole = {word: row for word, row in words.items() if " " not in word}
+    rows = (word.encode() + b" " + np.array(row, "<f4").tobytes() + end for word, row in whole.items())
+    return b"%d 3\n" % len(whole) + b"".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("glove.txt", lines()),
+        ("glove_without_last_end.txt", "\n".join(lines())),
+        ("windows.txt", "\r\n".join(lines())),
+        ("word2vec.vec", ["5 3", *lines()]),
+        ("word2vec.bin", binary()),
+        ("gensim.bin", binary(end=b"")),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)
+def test_a_text_is_the_mean_of_the_words_that_are_known(name: str, content: str | list[str], tmp_path: Path) -> None:
+    backbone = backbones.load(str(write(tmp_path / name, content)), tmp_path)
+    found = features(backbone, "A CAT and the dog!", "Naïve?", "I don't", "zebra")
+    known = [WORDS["cat"], WORDS["dog"]], [WORDS["naïve"]], [WORDS["n't"]], [(0, 0, 0)]
+    np.testing.assert_allclose(found, [np.mean(rows, axis=0) for rows in known], rtol=1e-6)
+    assert backbone.dimension == 3 and "lower case" in backbone.assumed[0]
+
+
+def test_words_with_capitals_keep_the_case_of_texts(tmp_path: Path) -> None:
+    backbone = backbones.load(str(write(tmp_path / "cased.txt", lines({"Cat": (1, 0), "cat": (0, 1)}))), tmp_path)
+    np.testing.assert_array_equal(features(backbone, "Cat", "cat", "CAT"), [[1, 0], [0, 1], [0, 0]])
+    assert not backbone.assumed
+
+
+def test_of_a_word_that_comes_twice_the_first_stays(tmp_path: Path) -> None:
+    backbone = backbones.load(str(write(tmp_path / "twice.txt", ["cat 1 2", "dog 3 4", "cat 5 6"])), tmp_path)
+    np.testing.assert_array_equal(features(backbone, "cat", "dog"), [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("name", ["large.txt", "large.bin"])
+def test_of_a_large_file_the_beginning_is_taken(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_vector_files, "LARGEST_TABLE_BYTES", 2 * 3 * 4)
+    path = write(tmp_path / name, binary() if name.endswith("bin") else lines())
+    backbone = backbones.load(str(path), tmp_path)
+    assert backbone.assumed[-1].startswith(("2 of its 5 words", "2 of its 4 words"))
+    np.testing.assert_array_equal(features(backbone, "dog", "naïve"), [WORDS["dog"], (0, 0, 0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("short.txt", ["cat 1 2", "dog 3"], "line 2: must have 2 numbers behind its word, but has 1"),
+        ("long.txt", ["cat 1 2", "dog 3 4 5"], "line 2: must have 2 numbers behind its word, but has 3"),
+        ("word.txt", ["cat 1 2", "dog 3 x"], "line 2: must have numbers, but has b'x'"),
+        ("gap.txt", ["cat 1 2", "", "dog 3 4"], "line 2: must have 2 numbers"),
+        ("nan.txt", ["cat 1 2", "dog 3 nan"], "line 2: the numbers of 'dog' must be finite"),
+        ("header.txt", ["3 2", "cat 1 2", "dog 3 4"], "the 3 words of its first line, but has 2"),
+        ("after.txt", ["2 2", "cat 1 2", "dog 3"], "line 3: must have 2 numbers"),
+        ("latin.txt", "caf\xe9 1 2\n".encode("latin-1"), "line 1: the word must be UTF-8"),
+        ("prose.txt", "These are words, not vectors.\n", "line 1: must have numbers, but has b'are'"),
+        ("empty.txt", "", "must hold words"),
+        ("one.txt", "word\n", "must hold words"),
+        ("huge.txt", "1 99999999999\ncat 1\n", "1 to 4096 numbers"),
+        ("cut.bin", binary()[:-6], "word 4 of 4: the file is cut short"),
+        ("cut_in_word.bin", b"9 3\n" + binary()[4:], "word 5 of 9: the file is cut short, or no word2vec"),
+        ("no_header.bin", b"\0" * 40, "line 1: must be two numbers"),
+        ("nan.bin", binary({"cat": (1, 2, float("inf"))}), "word 1: the numbers of 'cat' must be finite"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value[-4:] else "",
+)
+def test_a_damaged_file_is_refused_by_line(name: str, content: str | bytes, words: str, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError) as caught:
+        backbones.load(str(write(tmp_path / name, content)), tmp_path)
+    assert words in caught.value.message and caught.value.message.startswith(name) and "\n" not in str(caught.value)
+
+
+def test_word_vectors_have_one_way_to_pool(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "glove.txt", lines()))
+    with pytest.raises(BackboneError, match="'cls'"):
+        backbones.load(path, tmp_path, BackboneOptions(pool="cls"))
+
+
+def test_glove_50d_knows_what_was_published(cache: Path) -> None:
+    glove = backbones.load("glove_50d", cache)
+    found = features(glove, "The", "of the", "doesn't")
+    np.testing.assert_allclose(found[0, :5], [0.418, 0.24968, -0.41242, 0.1217, 0.34527])
+    assert (glove.dimension, glove.licence) == (50, "PDDL-1.0") and found.any(axis=1).all()
+    small = quantize_dynamic(glove, cache)
+    assert feature_error.relative(features(small, "of the"), found[1:2]) < 1e-4
+    assert small.path.stat().st_size < 0.4 * glove.path.stat().st_size
