@@ -45,7 +45,7 @@ def scan(path: Path) -> Listing:
     """
     columns = Columns(path)
     label = next(name for name in LABELS if name in columns.names)
-    found, skipped, multilabel = entries(columns.rows(label), columns.vector_of, *columns.numbers, label=label)
+    found, skipped, multilabel = entries(columns.rows(label), columns.vector_of, set(columns.numbers), label)
     columns.require_numbers()
     vectors = np.stack([entry.value for entry in found]) if found else np.empty((0, 0), np.float32)
     vectors.flags.writeable = False
