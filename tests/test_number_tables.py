@@ -162,10 +162,13 @@ def test_what_is_wrong_with_a_table_of_numbers_is_said(tmp_path, text, message):
         data.load(put_table(tmp_path, text, "t.csv"))
 
 
-def test_tables_of_other_lengths_do_not_go_together(tmp_path):
+def test_tables_of_other_columns_do_not_go_together(tmp_path):
     short = put_table(tmp_path, "x,label\n1,a\n2,b\n", "short.csv")
-    with pytest.raises(DataError, match=r"vectors of length 3 .* and vectors of length 1"):
+    with pytest.raises(DataError, match=r"short\.csv must have the columns of numbers.*found 'x'\. "):
         data.load(put_numbers(tmp_path), test_data=short)
+    np.savez(tmp_path / "short.npz", x=np.zeros((2, 1)), y=["a", "b"])
+    with pytest.raises(DataError, match=r"vectors of length 3 .* and vectors of length 1"):
+        data.load(put_numbers(tmp_path), test_data=tmp_path / "short.npz")
 
 
 # ── The whole way ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,12 +227,29 @@ def test_a_table_without_labels_is_predicted_on(trained, tmp_path):
 
 
 def test_a_table_of_another_width_or_without_a_header_is_refused(trained, tmp_path):
-    narrow = tledge.predict(trained.model, [put_table(tmp_path, "x,y\n1,2\n", "narrow.csv")])
-    assert not narrow.predictions and narrow.skipped[0].reason == "3 numbers are wanted, found float32 [2]"
+    with pytest.raises(DataError, match=r"trained on, 'thickness' among them; found 'width,y'.*thickness,"):
+        tledge.predict(trained.model, [put_table(tmp_path, "width,y\n1,2\n", "narrow.csv")])
     with pytest.raises(DataError, match="line 1 must name the columns"):
         tledge.predict(trained.model, [put_table(tmp_path, "1,2,3\n4,5,6\n", "bare.csv")])
     with pytest.raises(DataError, match=r"gone\.csv cannot be read"):
         tledge.predict(trained.model, [tmp_path / "gone.csv"])
+
+
+def test_columns_are_found_by_their_names(trained, tmp_path):
+    numbers, _ = draw(5, seed=3)
+    rows = ["name,weight,Thickness,width"] + [f"part,{row[2]},{row[0]},{row[1]}" for row in numbers.tolist()]
+    found = tledge.predict(trained.model, [put_table(tmp_path, "\n".join(rows), "other.csv")]).predictions
+    np.save(tmp_path / "same.npy", numbers)
+    same = tledge.predict(trained.model, [tmp_path / "same.npy"]).predictions
+    assert [each.probabilities for each in found] == [each.probabilities for each in same]
+
+
+def test_columns_in_another_order_are_not_tested_on(trained, tmp_path):
+    turned = put_table(tmp_path, "width,thickness,weight,label\n1,2,3,a\n4,5,6,b\n", "turned.csv")
+    with pytest.raises(DataError, match=r"in their order; found 'width', 'thickness', 'weight'.*: thickness,"):
+        tledge.evaluate(trained.model, turned)
+    with pytest.raises(DataError, match=r"turned\.csv must have the columns"):
+        data.load(put_numbers(tmp_path), test_data=turned)
 
 
 def test_a_table_of_paths_without_labels_names_pictures(tmp_path):

@@ -14,13 +14,13 @@ from tledge.schema import Backbone, VectorSpec
 _OPSET, _IR_VERSION = 17, 8
 
 
-def standardised(vectors: np.ndarray, cache_dir: Path) -> Backbone:
+def standardised(vectors: np.ndarray, cache_dir: Path, columns: tuple[str, ...] = ()) -> Backbone:
     """Return the graph `vector` float32 [N, length] → `features`: less the mean of `vectors`, over their deviation.
 
     `vectors` float32 [n, length] are those that a head is fitted to: columns of a table have units of their own, and
     heads soften the spread of one feature by that of all, which would drown the small ones. A number that never
-    differs is only centred. Kept in `cache_dir`/backbones. Raises MissingExtra without onnx, OutputError when it cannot
-    be written.
+    differs is only centred. `columns` are the names of the numbers, where they have any. Kept in
+    `cache_dir`/backbones. Raises MissingExtra without onnx, OutputError when it cannot be written.
     """
     length = vectors.shape[1]
     mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
@@ -28,7 +28,7 @@ def standardised(vectors: np.ndarray, cache_dir: Path) -> Backbone:
     key = hashlib.sha256(constants.tobytes()).hexdigest()[:16]
     folder, stem = cache_dir / "backbones", f"none-{length}-{key}"
     kept = kept_files.find(folder, stem) or kept_files.keep(folder, stem, _graph(constants))
-    return Backbone("none", kept.path, VectorSpec(length), length, kept.digest)
+    return Backbone("none", kept.path, VectorSpec(length, columns=columns), length, kept.digest)
 
 
 def _graph(constants: np.ndarray) -> bytes:

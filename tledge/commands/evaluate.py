@@ -34,7 +34,8 @@ def evaluate(
     model, data = places.at(model), places.at(data)
     predictor = Predictor(model, provider=provider)
     manifest = predictor.manifest
-    samples, skipped = sources.load_labelled(data, manifest.classes, manifest.multilabel)
+    columns = getattr(manifest.preprocess, "columns", ())
+    samples, skipped = sources.load_labelled(data, manifest.classes, manifest.multilabel, columns)
     kept, rows, unread = _run(predictor, samples, on_progress)
     problems = (*skipped, *unread)
     if problems and strict:

@@ -90,7 +90,8 @@ def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: C
         if sample.kind != "vector":
             found = READERS[sample.kind].noun
             raise DataError(f"Only vectors go without a backbone; these samples are {found}s.", "Name a backbone.")
-        chosen = backbones.standardised(np.stack([each.value for each in dataset.train]), cache)
+        vectors = np.stack([each.value for each in dataset.train])
+        chosen = backbones.standardised(vectors, cache, dataset.columns)
     else:
         chosen = backbones.load(name, cache, backbone_options(options), on_stage=lambda words: clock.tell(words, 0, 0))
         _check_fit(chosen, sample)

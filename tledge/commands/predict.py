@@ -43,7 +43,8 @@ def predict(
         raise DataError(
             f"{model} takes {predictor.reader.noun}s, not texts.", f"Name files of {predictor.reader.noun}s."
         )
-    names, sources, skipped = _listed(paths, texts, lines)
+    columns = getattr(predictor.manifest.preprocess, "columns", ())
+    names, sources, skipped = _listed(paths, texts, lines, columns)
     if not names and not skipped:
         noun = predictor.reader.noun
         raise DataError(f"At least one {noun} is needed, found none.", f"Name files of {noun}s, or folders of them.")
@@ -60,13 +61,13 @@ def predict(
 
 
 def _listed(
-    paths: Sequence[str | Path], texts: Sequence[str], lines: str | Path | None
+    paths: Sequence[str | Path], texts: Sequence[str], lines: str | Path | None, columns: Sequence[str]
 ) -> tuple[list[str], list[Source], list[Problem]]:
     """Return what to call each sample, the sample as a reader takes it, and what cannot be one."""
     found: list[tuple[str, Source]] = []
     skipped: list[Problem] = []
     for path in paths:
-        readable, odd = (_lines_of(path), []) if str(path) == STDIN else _samples_at(places.at(path))
+        readable, odd = (_lines_of(path), []) if str(path) == STDIN else _samples_at(places.at(path), columns)
         found += readable
         skipped += odd
     found += zip(texts, texts, strict=True)
@@ -74,10 +75,10 @@ def _listed(
     return [name for name, _ in found], [source for _, source in found], skipped
 
 
-def _samples_at(path: Path) -> tuple[list[tuple[str, Source]], list[Problem]]:
+def _samples_at(path: Path, columns: Sequence[str]) -> tuple[list[tuple[str, Source]], list[Problem]]:
     if places.is_folder(path):  # where a table may be one of just the files that stand beside it
         return [each for file in _files(path) for each in _samples_in(file)], []
-    return unlabelled.read(path) if path.suffix.lower() in unlabelled.TABLES else (_samples_in(path), [])
+    return unlabelled.read(path, columns) if path.suffix.lower() in unlabelled.TABLES else (_samples_in(path), [])
 
 
 def _samples_in(file: Path) -> list[tuple[str, Source]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tledge.data import groups, sound_check
 from tledge.data.conflicts import conflicting_digests, find_conflicts, find_leaks
 from tledge.data.listing import Item, Listing
-from tledge.data.numbering import choose_classes, number, require_same_kind
+from tledge.data.numbering import choose_classes, number, require_same_columns, require_same_kind
 from tledge.data.revise import require_none, stamp
 from tledge.data.sources import read
 from tledge.data.split import draw_test_digests
@@ -45,6 +45,7 @@ def load(
     classes, skipped = choose_classes(train_items, listing, data)
     test_items, val_items, left_out = _held_out(listing, data, other, test_data)
     skipped += left_out
+    require_same_columns(listing.columns, other, test_data)
     require_same_kind((*train_items, *val_items, *test_items))
     conflicts = [
         *find_conflicts((*train_items, *val_items, *test_items)),
@@ -60,18 +61,21 @@ def load(
         train, test = _draw(train, classes, test_fraction, seed)
     notes = (*listing.notes, *(other.notes if other else ()))
     remarks = (*listing.remarks, *(other.remarks if other else ()))
-    return stamp(Dataset(classes, train, val, test, tuple(skipped), tuple(conflicts), "", several, notes, remarks))
+    found = (tuple(skipped), tuple(conflicts))
+    return stamp(Dataset(classes, train, val, test, *found, "", several, notes, remarks, listing.columns))
 
 
 def load_labelled(
-    data: str | Path, classes: Sequence[str], multilabel: bool = False
+    data: str | Path, classes: Sequence[str], multilabel: bool = False, columns: Sequence[str] = ()
 ) -> tuple[tuple[Sample, ...], tuple[Problem, ...]]:
     """Read samples to evaluate on, labelled by their place in `classes`; also returns what was left out.
 
     Of data with splits, `test` is taken, or else `val`. A class without samples is fine; one that is not among
-    `classes` is a DataError, and so are several labels where the model is not `multilabel`.
+    `classes` is a DataError, and so are several labels where the model is not `multilabel`, and
+    numbers whose names are not `columns`, where both have names.
     """
     listing = read(data)
+    require_same_columns(columns, listing, data)
     return number(_test_items(listing, data), tuple(classes), data, multilabel), listing.skipped
 
 

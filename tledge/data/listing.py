@@ -44,7 +44,7 @@ class Listing:
     """The usable samples of a source in an order that depends on their names only, and what was left out.
 
     `classes` are the class names in the source's own order, empty when it has none. `notes` say what was converted;
-    `remarks` are on items that deserve a look.
+    `remarks` are on items that deserve a look; `columns` are the names of the numbers of vectors, where they have any.
     """
 
     items: tuple[Item, ...]
@@ -53,3 +53,4 @@ class Listing:
     multilabel: bool = False
     notes: tuple[str, ...] = ()
     remarks: tuple[Problem, ...] = ()
+    columns: tuple[str, ...] = ()

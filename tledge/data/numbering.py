@@ -84,6 +84,16 @@ def require_same_kind(items: Sequence[Item]) -> None:
         raise DataError(f"Samples must be of one kind; found {found}.", "Train and test on data of the same kind.")
 
 
+def require_same_columns(trained: Sequence[str], listing: Listing | None, data: str | Path | None) -> None:
+    """Raise DataError when the numbers of `listing`, read from `data`, are named otherwise than those trained on."""
+    if listing and listing.columns and trained and listing.columns != tuple(trained):
+        raise DataError(
+            f"{data} must have the columns of numbers that are trained on, in their order; found "
+            f"{_some(listing.columns)}.",
+            f"They are: {','.join(trained)}.",
+        )
+
+
 def _kind(item: Item) -> str:
     if isinstance(item.value, np.ndarray) and item.value.ndim == 1:
         return f"vectors of length {len(item.value)}"

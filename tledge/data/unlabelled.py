@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,15 +23,15 @@ _BROKEN = (OSError, EOFError, ValueError, MemoryError, RuntimeError, zlib.error,
 Value = np.ndarray | str | bytes | Path
 
 
-def read(path: str | Path) -> tuple[list[tuple[str, Value]], list[Problem]]:
+def read(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[tuple[str, Value]], list[Problem]]:
     """Return (name, value) of each row of a file called as ARRAYS or TABLES, and which rows of a table cannot be used.
 
     A value is a picture, uint8 [h, w] or [h, w, 3], or a vector, float32 [length]; of a table with a column `path` the
-    file that it names, or else with a column `text` the text. Of other tables the columns of numbers count, as when
-    they are trained on. Raises DataError when the file cannot be read or holds no samples.
+    file that it names, or else with a column `text` the text. Of other tables the numbers in `columns` count, or in
+    all as when they are trained on. Raises DataError when the file cannot be read or holds no samples.
     """
     path = Path(path)
-    return (_arrays(path), []) if path.suffix.lower() in ARRAYS else _rows(path)
+    return (_arrays(path), []) if path.suffix.lower() in ARRAYS else _rows(path, columns)
 
 
 def lines(file: IO[bytes], name: str) -> list[tuple[str, Value]]:
@@ -42,8 +42,8 @@ def lines(file: IO[bytes], name: str) -> list[tuple[str, Value]]:
 # ── Tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rows(path: Path) -> tuple[list[tuple[str, Value]], list[Problem]]:
-    rows, value_of = _readable(path)
+def _rows(path: Path, columns: Sequence[str]) -> tuple[list[tuple[str, Value]], list[Problem]]:
+    rows, value_of = _readable(path, columns)
     found: list[tuple[str, Value]] = []
     odd: list[Problem] = []
     for row in rows:
@@ -58,7 +58,7 @@ def _rows(path: Path) -> tuple[list[tuple[str, Value]], list[Problem]]:
     return found, odd
 
 
-def _readable(path: Path) -> tuple[Iterator[Row | Odd], Callable[[Row], Value]]:
+def _readable(path: Path, wanted: Sequence[str]) -> tuple[Iterator[Row | Odd], Callable[[Row], Value]]:
     """Return the rows of the table, and what makes one a value."""
     names = table_rows.columns(path)
     if "path" in names:
@@ -66,7 +66,7 @@ def _readable(path: Path) -> tuple[Iterator[Row | Odd], Callable[[Row], Value]]:
         return table_rows.read(path, ("path",), example), lambda row: Path(table.path_of(row, path.parent))
     if "text" in names:
         return table_rows.read(path, ("text",), '{"text": "What is a cat?"}'), text_table.text_of
-    columns = number_table.Columns(path)
+    columns = number_table.Columns(path, wanted)
     return columns.rows(), columns.vector_of
 
 

@@ -40,13 +40,15 @@ class PreprocessSpec:
 class VectorSpec:
     """A model that takes vectors of `length` numbers: its graph's input is `vector`, float32 [N, length].
 
-    `(number - mean) / std` happens inside the graph.
+    `(number - mean) / std` happens inside the graph. `columns` are the names of the numbers where they came from a
+    table; tables are then read by these.
     """
 
     length: int
     mean: float = 0.0
     std: float = 1.0
     kind: Literal["vector"] = "vector"
+    columns: tuple[str, ...] = ()
 
 
 SoundFit = Literal["centre", "start"]

@@ -50,7 +50,7 @@ class Dataset:
     `skipped` are files that cannot be used; `conflicts` are samples that stand under two labels, `remarks` are on
     sounds that are silent or clipped: both are used. `fingerprint` is a digest over class names and (digest, part,
     label, split) of every sample, independent of paths and of their order. In a `multilabel` set a sample has any
-    number of labels. `notes` say what was converted on reading.
+    number of labels. `notes` say what was converted on reading, `columns` what the numbers of vectors are called.
     """
 
     classes: tuple[str, ...]
@@ -63,3 +63,4 @@ class Dataset:
     multilabel: bool = False
     notes: tuple[str, ...] = ()
     remarks: tuple[Problem, ...] = ()
+    columns: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,13 @@ def scan(path: Path) -> Listing:
     """
     columns = Columns(path)
     label = next(name for name in LABELS if name in columns.names)
-    found, skipped, multilabel = entries(columns.rows(label), columns.vector_of, *columns.numbers, label=label)
+    found, skipped, multilabel = entries(columns.rows(label), columns.vector_of, set(columns.numbers), label)
     columns.require_numbers()
     vectors = np.stack([entry.value for entry in found]) if found else np.empty((0, 0), np.float32)
     vectors.flags.writeable = False
     items = map(_item, [path] * len(found), found, vectors, rows.digests(vectors))
-    return listed(path, items, skipped, multilabel, columns.notes())
+    listing = listed(path, items, skipped, multilabel, columns.notes())
+    return replace(listing, columns=tuple(columns.numbers))
 
 
 def _item(path: Path, entry: Entry, value: np.ndarray, digest: str) -> Item:
@@ -62,18 +64,31 @@ def _item(path: Path, entry: Entry, value: np.ndarray, digest: str) -> Item:
 class Columns:
     """The columns of the table at `path`: the `names` of all, and of those that hold `numbers`.
 
-    It remembers which columns held no number where one was wanted. Raises DataError when the file cannot be read.
+    These are those `wanted`, in that order, or else all that say nothing else. It remembers which columns held no
+    number where one was wanted. Raises DataError when the file cannot be read, or lacks one that is wanted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
         self.path = path
         self.names = table_rows.columns(path)
         label = next((name for name in LABELS if name in self.names), "")
         beside = (label, "split", "group")
         self.numbers = [name for name in self.names if name not in beside and not _INDEX.fullmatch(name)]
+        if wanted:
+            self._require(wanted)
+            self.numbers = list(wanted)
         self._asked = 0
         self._odd = Counter[str]()
         self._first: dict[str, str] = {}
+
+    def _require(self, wanted: Sequence[str]) -> None:
+        missing = next((name for name in wanted if name not in self.names), None)
+        if missing is not None:
+            raise DataError(
+                f"{header_place(self.path)} must name the columns that the model was trained on, {missing!r} among "
+                f"them; found {','.join(self.names)[:80]!r}.",
+                f"They are: {','.join(wanted)}.",
+            )
 
     def notes(self) -> tuple[str, ...]:
         """Return what to tell of columns that were left out."""

@@ -89,7 +89,7 @@ def _entries(path: Path, skipped: list[Odd]) -> list[_Entry]:
 
 def _entry(row: Row, root: Path) -> _Entry:
     path = path_of(row, root)
-    return _Entry(row.line, row.cells["path"], path, *said(row, "path"))
+    return _Entry(row.line, row.cells["path"], path, *said(row, {"path"}))
 
 
 def path_of(row: Row, root: Path) -> str:

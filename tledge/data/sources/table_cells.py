@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 def entries(
-    rows: Iterable[Row | Odd], value_of: Callable[[Row], Any], *sample: str, label: str = "label"
+    rows: Iterable[Row | Odd], value_of: Callable[[Row], Any], sample: Set[str], label: str = "label"
 ) -> tuple[list[Entry], list[Odd], bool]:
     """Return the rows that can be used, the others and why, and whether samples may have several labels.
 
@@ -46,7 +46,7 @@ def entries(
         try:
             if isinstance(row, Odd):
                 raise Refused(row.reason)
-            found.append(Entry(row.line, value_of(row), said(row, *sample, label=label)))
+            found.append(Entry(row.line, value_of(row), said(row, sample, label)))
         except Refused as refused:
             skipped.append(Odd(row.line, str(refused)))
     multilabel = any(entry.said.several for entry in found)
@@ -66,12 +66,13 @@ def listed(
     return Listing(items, problems, (), multilabel, notes)
 
 
-def said(row: Row, *sample: str, label: str = "label") -> Said:
+def said(row: Row, sample: Set[str], label: str = "label") -> Said:
     """Return what `row` says beside the columns `sample`. Raises Refused for cells that mean nothing."""
     labels, several = _labels(row.cells[label])
     for name in labels:
         require_text(name)
-    beside = {key: as_text(cell) for key, cell in row.cells.items() if key not in (*sample, label, "split")}
+    others = row.cells.keys() - sample - {label, "split"}
+    beside = {key: as_text(row.cells[key]) for key in row.cells if key in others} if others else {}
     return Said(labels, several, _split(row.cells.get("split")), beside)
 
 

@@ -34,7 +34,7 @@ def scan(path: Path) -> Listing:
     Raises DataError when the table cannot be read, or when no row can be used.
     """
     rows = table_rows.read(path, _NEEDED, _EXAMPLE)
-    found, skipped, multilabel = entries(rows, text_of, "text")
+    found, skipped, multilabel = entries(rows, text_of, {"text"})
     return listed(path, (_item(path, entry) for entry in found), skipped, multilabel)
 
 
