@@ -20,7 +20,7 @@ Model = Annotated[
     Path, typer.Argument(help="A model file made by 'tledge export' or 'tledge train'.", metavar="M.onnx")
 ]
 Data = typer.Argument(
-    help="A folder of samples (class/… or train|val|test/class/…), a table (CSV, JSONL, Parquet), .npz, MNIST or CIFAR.",
+    help="A folder of samples (class/… or train|val|test/class/…), a table (CSV, JSONL, Parquet), .npz, MNIST, CIFAR.",
     metavar="DATA",
 )
 Strict = Annotated[bool, typer.Option("--strict", help="A file that cannot be used is an error, not a note.")]

@@ -114,6 +114,8 @@ class Quantization:
     `reduce_range`: weights of seven bits. `symmetric`: activations without zero points, as TensorRT needs them.
     `equalised` as in CalibrationError. `errors` are those of all that was compared, the least first.
 
+    `calibration` is dynamic where ranges are found as the graph runs, a scale for every token.
+
     `float_nodes` are what onnxruntime's CPU provider computes in float all the same: layers, and what breaks the chain
     between two of int8. An average behind the last layer stays float on purpose and is not among them. Of a symmetric
     graph, which no CPU computes in int8, none are told.

@@ -17,6 +17,7 @@ from tledge.commands.exporting import budgets, candidate, table
 from tledge.commands.exporting.candidate import Candidate
 from tledge.commands.exporting.steps import Original, Steps
 from tledge.errors import CheckFailed
+from tledge.model import DYNAMIC
 from tledge.schema import Budgets, CandidateFigures, Comparison, LayerSensitivity, QuantizeOptions
 
 # Of the multiply-adds: with more of them in float, int8 could not even halve the time that float takes.
@@ -46,16 +47,17 @@ def choose(steps: Steps, original: Original, quantizing: QuantizeOptions) -> Can
 def search(steps: Steps, original: Original, plain: Candidate) -> Search:
     """Put layers of `plain` int8 back into float, 1, 2, 4 and so on, then find the fewest by halving.
 
-    Nothing is tried where `plain` keeps the budgets on accuracy, where it is too large already, and where the float
-    model breaks them too. At most half of the multiply-adds go back.
+    Nothing is tried where `plain` keeps the budgets on accuracy, where it is too large already, where its ranges are
+    found as it runs, and where the float model breaks them too. At most half of the multiply-adds go back.
     """
     if _decides_well(plain.comparison, steps.limits):
         return Search((plain,), plain)
-    if _too_large(plain, steps.limits) or _float_breaks(steps, original) or plain.quantization is None:
+    how = plain.quantization
+    if how is None or how.calibration == DYNAMIC or _too_large(plain, steps.limits) or _float_breaks(steps, original):
         return Search((plain,), None)
     broken = budgets.why_not(plain.comparison, budgets.of_accuracy(steps.limits))
     steps.clock.note(f"int8 {broken}. Layers go back to float until it does not, which takes several tries.")
-    how, tried = plain.quantization, {0: plain}
+    tried = {0: plain}
     order = worth(steps.sensitivities(original.backbone, how))
 
     def keeps(count: int) -> bool:

@@ -64,7 +64,12 @@ class Steps:
         self.provider, self.clock = provider, clock
 
     def quantize(self, backbone: Backbone, asked: QuantizeOptions) -> tuple[Backbone, Quantization]:
-        """Return the int8 backbone, and how it was made."""
+        """Return the int8 backbone, and how it was made.
+
+        Raises TledgeError where the kind of int8 that fits the backbone cannot be had as asked.
+        """
+        if model.fits_dynamic(backbone):
+            return self._quantize_dynamic(backbone, asked)
         cache, train = places.cache_dir(), self.dataset.train
         rounding = self._rounding_asked(asked)
         methods = tuple(METHODS) if asked.calibration == AUTO else (asked.calibration,)
@@ -73,6 +78,17 @@ class Steps:
             left = () if rounding.symmetric else model.float_nodes(chosen.path)
         best = errors[0]
         return chosen, Quantization(best.method, rounding[0], rounding[1], errors, best.equalised, left, rounding[2])
+
+    def _quantize_dynamic(self, backbone: Backbone, asked: QuantizeOptions) -> tuple[Backbone, Quantization]:
+        if asked.calibration != AUTO or asked.per_tensor or TARGETS[self.packaging.target].on_gpu:
+            raise TledgeError(
+                f"{backbone.name} takes texts: in int8 its ranges are found as it runs, on a CPU, a scale per channel.",
+                "Leave --calibration, --per-tensor and --target away, or use '--precision fp16'.",
+            )
+        reduce_range = self._rounding_asked(asked).reduce_range
+        with self.clock.stage("quantize", "Quantizing the backbone"):
+            chosen = model.quantize_dynamic(backbone, places.cache_dir(), reduce_range=reduce_range)
+        return chosen, Quantization(model.DYNAMIC, True, reduce_range)
 
     def _rounding_asked(self, asked: QuantizeOptions) -> model.Rounding:
         target, reduce_range = TARGETS[self.packaging.target], asked.reduce_range

@@ -25,14 +25,21 @@ from tledge.backbones import kept_files
 from tledge.backbones.from_onnx.graph import add_constant, attribute, constants, keep
 from tledge.backbones.from_onnx.opset import version
 from tledge.errors import MissingExtra
+from tledge.modalities import READERS
 from tledge.schema import Backbone
 
+DYNAMIC = "dynamic"  # what stands for the method of calibration, which there is none of
 _REVISION = 1
 _ACTIVATION_LARGEST, _ZERO = 127, 128
 _WEIGHT_LARGEST = {False: 127, True: 63}
 # A token of zeros has no range; any scale does for it.
 _LEAST_SCALE = 1e-12
 _SMALLEST_TABLE_BYTES = 1 << 16
+
+
+def fits_dynamic(backbone: Backbone) -> bool:
+    """Tell whether `backbone` takes rows of different lengths, as encoders of texts do; all others are calibrated."""
+    return not READERS[backbone.preprocess.kind].even
 
 
 def quantize_dynamic(backbone: Backbone, cache_dir: Path, *, reduce_range: bool = False) -> Backbone:
