@@ -18,8 +18,8 @@ os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA
 
 import keras  # noqa: TID253 (a script of its own, that is about Keras)
 
-from tledge.backbones import registry
 from tledge.backbones.efficientnet_lite import network
+from tledge.backbones.keras_families import RECIPES
 from tledge.finetune import FineTuneOptions, training
 
 
@@ -27,7 +27,7 @@ def main(split: str, backbone: str, layer: str, epochs: str, seed: str, out: str
     """Train, test, save."""
     options = {**asdict(FineTuneOptions(epochs=int(epochs), seed=int(seed))), "learning_rate": 1e-3}
     keras.utils.set_random_seed(options["seed"])
-    size = registry.find(backbone).input_size
+    size = RECIPES[backbone].input_size
     base, spec, _ = network(keras, backbone, size)
     first = next(place for place, each in enumerate(base.layers) if each.name.startswith(layer))
     for place, each in enumerate(base.layers):

@@ -32,9 +32,9 @@ ADDED = 50
 _STAGES = ("scan", "backbone", "extract", "fit", "model", "report", "start-up")
 _NETWORK = """
 import sys, keras
-from tledge.backbones import registry
+from tledge.backbones.keras_families import RECIPES
 from tledge.backbones.efficientnet_lite import network
-network(keras, sys.argv[1], registry.find(sys.argv[1]).input_size)[0].save(sys.argv[2])
+network(keras, sys.argv[1], RECIPES[sys.argv[1]].input_size)[0].save(sys.argv[2])
 """
 
 
