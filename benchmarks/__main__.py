@@ -1,6 +1,7 @@
 """Run every benchmark, keep the documents in benchmarks/results/MACHINE/COMMIT.json, and write README's table anew.
 
-    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--digits DIR] [--nncf PYTHON] [--keep] [NAME…]
+    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--digits DIR] [--nncf PYTHON] [--keep]
+                         [NAME…]
 
 With names, only those run, and nothing is kept unless --keep says so: then it is added to what was kept of this commit.
 """
