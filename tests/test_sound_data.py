@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import pytest
 from sounds import ENCODINGS, encode, make_words, tone
 
 from tledge import data, modalities
+from tledge.commands import pipeline
+from tledge.commands.clock import Clock
 from tledge.data import folds
 from tledge.data.opening import opened
 from tledge.errors import DataError
 from tledge.features.extract import key_of
 from tledge.reading import read
-from tledge.schema import PreprocessSpec, SoundSpec
+from tledge.schema import Backbone, PreprocessSpec, SoundSpec
 
 WINDOW = SoundSpec(16000, 16000, 4000)
 
@@ -244,6 +247,36 @@ def test_windows_of_a_clip_are_in_one_fold(tmp_path):
     places = folds.assign(train, 3, seed=0)
     for whole in {sample.whole for sample in train}:
         assert len({fold for fold, sample in zip(places, train, strict=True) if sample.whole == whole}) == 1
+
+
+def mean_level(folder, samples):
+    """Return a backbone of one feature, the mean of |audio|."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    nodes = [helper.make_node("ReduceL1", ["audio"], ["features"], axes=[1], keepdims=1)]
+    audio = helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["N", samples])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 1])
+    graph = helper.make_graph(nodes, "level", [audio], [features])
+    path = folder / "level.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return Backbone("level", path, WINDOW, 1, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_rows_of_features_stay_those_of_the_samples_when_a_recording_is_lost(tmp_path):
+    dataset = clips(tmp_path / "words")
+    lost = dataset.train[2].path
+    write(Path(lost), noise(7, 2.1))  # another sound than was listed
+    backbone, clock = mean_level(tmp_path, WINDOW.samples), Clock()
+    left, features = pipeline.extract_all(dataset, backbone, tmp_path, clock, provider="cpu", strict=False)
+    assert features.samples == (*left.train, *left.val, *left.test)
+    assert len(left.train) == 6 * (len(dataset.train) - 1) and len(left.test) == 6 * len(dataset.test)
+    assert [(problem.path, problem.reason) for problem in left.skipped] == [(lost, "changed since it was listed")]
+    made = modalities.reader(WINDOW)
+    for sample, row in zip(features.samples, features.matrix, strict=True):
+        assert row[0] == pytest.approx(np.abs(read(sample, made)).sum(), rel=1e-4)
+    again, same = pipeline.extract_all(left, backbone, tmp_path, clock, provider="cpu", strict=False)
+    assert (again, same.misses) == (left, 0)
 
 
 def test_a_part_of_a_file_that_has_changed_is_refused(tmp_path):

@@ -32,7 +32,7 @@ def drop(dataset: Dataset, problems: Sequence[Problem], *, strict: bool = False)
         raise DataError(
             f"After unreadable images were left out, {lost}.{_first_of(problems)}", "Replace them, or add images."
         )
-    skipped = (*dataset.skipped, *problems)
+    skipped = (*dataset.skipped, *dict.fromkeys(problems))  # of windows of one sound it is the same problem
     return stamp(replace(dataset, train=train, val=val, test=test, skipped=skipped))
 
 
