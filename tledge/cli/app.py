@@ -125,7 +125,7 @@ def train(
         str | None, typer.Option(help="The order of channels it was trained on: rgb or bgr.")
     ] = None,
     window_s: Annotated[
-        float | None, typer.Option("--window", metavar="SECONDS", help="How much of a sound the backbone takes [1].")
+        float | None, typer.Option("--window", metavar="SECONDS", help="How much of a sound the backbone takes [1.5].")
     ] = None,
     hop_s: Annotated[
         float | None,
