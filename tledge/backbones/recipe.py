@@ -63,19 +63,16 @@ def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
     Raises BackboneError for an option that is senseless, that only networks of the user's own have, or that names a
     weights file which is not there.
     """
-    for option in ("window_s", "hop_s", "fit"):
-        if getattr(options, option) is not None:
-            raise BackboneError(
-                f"{recipe.name} takes pictures, which know no {option.removesuffix('_s')}.", "Leave it away."
-            )
     for option in ("feature", "mean", "std", "channel_order"):
         if getattr(options, option) is not None:
             words = option.replace("_", " ")
             raise BackboneError(
                 f"{recipe.name} has its own {words}.", f"Give a {words} only with a network file of your own."
             )
-    if options.window_s is not None or options.hop_s is not None:
-        raise BackboneError(f"{recipe.name} takes pictures; windows and hops are those of sounds.", "Leave both out.")
+    if (options.window_s, options.hop_s, options.fit) != (None, None, None):
+        raise BackboneError(
+            f"{recipe.name} takes pictures; windows and hops are those of sounds, and so is fit.", "Leave them out."
+        )
     pool = options.pool or "avg"
     if pool not in get_args(Pool):
         raise BackboneError(f"There is no way to pool called {pool!r}.", did_you_mean(pool, get_args(Pool)))

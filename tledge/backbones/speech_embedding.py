@@ -38,12 +38,12 @@ _FILES = {
     "melspectrogram.onnx": "ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f",
     "embedding_model.onnx": "70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f",
 }
-_PARAMETERS, _MACS = 328_128, 68_755_200
+_PARAMETERS, _MACS = 328_128, 110_036_736
 _MEANINGLESS = ("input_size", "weights", "feature", "mean", "std", "channel_order")
 
 
 def describe() -> list[BackboneInfo]:
-    """Return what there is to know of the speech embedding; its input size is the samples of a second at 16 kHz."""
+    """Return what there is to know of the speech embedding; its input size is the samples of its window at 16 kHz."""
     samples = _samples(WINDOW_S)
     return [
         BackboneInfo(

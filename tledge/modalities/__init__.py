@@ -13,7 +13,7 @@ from tledge.modalities.reader import Feed, Reader, Source, describe
 from tledge.modalities.sound import SoundReader
 from tledge.modalities.text import TOKENIZER_KEY, TextReader
 from tledge.modalities.vector import VectorReader
-from tledge.schema import InputSpec, PreprocessSpec, SoundSpec, TextSpec, VectorSpec
+from tledge.schema import InputSpec, PreprocessSpec, SoundSpec, SpectrogramSpec, TextSpec, VectorSpec
 
 __all__ = ["KEPT_METADATA", "READERS", "SPECS", "Feed", "Reader", "Source", "preprocess", "reader", "spec_from"]
 
@@ -35,7 +35,9 @@ def reader(spec: InputSpec, metadata: Mapping[str, str] = _NONE, *, whole: bool 
 
 def spec_from(values: Mapping[str, Any]) -> InputSpec:
     """Return the spec that stands as `values` in a document. Raises KeyError or TypeError for other names."""
-    return SPECS[values.get("kind", "image")](**values)
+    spectrogram = values.get("spectrogram")
+    inner = {} if spectrogram is None else {"spectrogram": SpectrogramSpec(**spectrogram)}
+    return SPECS[values.get("kind", "image")](**{**values, **inner})
 
 
 def preprocess(samples: Iterable[Source], spec: InputSpec) -> np.ndarray:
