@@ -199,6 +199,16 @@ def test_mistakes_come_with_the_most_confident_first(pictures: tuple[Mistake, ..
     assert shown == [f"cell{i:04d}.png" for i in range(29, 5, -1)]
 
 
+def test_a_text_that_was_taken_for_another_is_shown_even_where_a_file_has_that_name(tmp_path: Path) -> None:
+    picture = tmp_path / "who.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    texts = ["What <is> a cat? " + "x" * 500, str(picture)]
+    made = tuple(Mistake(f"q.csv line {n}", "a", "b", 0.9, text) for n, text in enumerate(texts))
+    page = Page(report.render(make_data(["a", "b"], made)))
+    assert not page.all("img") and "What <is> a cat? xxx" in page.text and str(picture) in page.text
+    assert "x" * 200 not in page.text
+
+
 def test_picture_that_cannot_be_read_leaves_a_gap_in_the_gallery(tmp_path: Path) -> None:
     damaged, gone = tmp_path / "damaged.jpg", tmp_path / "gone.jpg"
     damaged.write_bytes(b"\xff\xd8\xff not a picture")

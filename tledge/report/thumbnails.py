@@ -20,8 +20,14 @@ _QUALITY = 80
 def with_pictures(mistakes: Sequence[Mistake]) -> list[tuple[Mistake, str, str]]:
     """Return (mistake, file name, data URI of its picture or nothing) for each mistake, in their order."""
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
-        pictures = list(pool.map(lambda each: thumbnail(each.path if each.value is None else each.value), mistakes))
+        pictures = list(pool.map(_picture_of, mistakes))
     return [(each, Path(each.path).name, picture) for each, picture in zip(mistakes, pictures, strict=True)]
+
+
+def _picture_of(mistake: Mistake) -> str:
+    if isinstance(mistake.value, str):  # a text, which no path is to be made of
+        return ""
+    return thumbnail(mistake.path if mistake.value is None else mistake.value)
 
 
 def thumbnail(source: str | np.ndarray) -> str:

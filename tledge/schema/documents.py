@@ -156,7 +156,7 @@ class Mistake:
     label: str
     predicted: str
     probability: float
-    value: np.ndarray | None = field(default=None, compare=False, repr=False)
+    value: np.ndarray | str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
