@@ -313,7 +313,9 @@ def predict(
     model: Model,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files, folders of them, tables (CSV, JSONL, .npz); - reads texts.", metavar="PATH…"),
+        typer.Argument(
+            help="Files, folders of them, tables (CSV, JSONL, Parquet, .npz); - reads texts.", metavar="PATH…"
+        ),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text; may be given several times.")] = None,
     lines: Annotated[
