@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tledge import backbones, engine
-from tledge.backbones import minilm, word_vector_files
+from tledge.backbones import bert, minilm, text_graph, word_vector_files
 from tledge.errors import BackboneError, MissingExtra
 from tledge.modalities.text import TextReader
 from tledge.model.precision import feature_error
@@ -308,3 +310,191 @@ def test_glove_50d_knows_what_was_published(cache: Path) -> None:
     small = quantize_dynamic(glove, cache)
     assert feature_error.relative(features(small, "of the"), found[1:2]) < 1e-4
     assert small.path.stat().st_size < 0.4 * glove.path.stat().st_size
+
+
+# ── Folders with an encoder ──────────────────────────────────────────────────────────────────────────────────────────
+
+VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "sat", "on", "the", "mat", ".", "dog", "?")
+WIDTH, POSITIONS = 16, 32
+
+
+def tokenizer(words: Sequence[str] = VOCABULARY) -> dict[str, object]:
+    special = [{"id": place, "content": word, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+                "normalized": False} for place, word in enumerate(words[:4])]  # fmt: skip
+    return {
+        "version": "1.0",
+        "truncation": {"max_length": 20, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": {"strategy": {"Fixed": 20}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                    "pad_type_id": 0, "pad_token": "[PAD]"},
+        "added_tokens": special,
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {word: at for at, word in enumerate(words)}, "unk_token": "[UNK]"},
+    }  # fmt: skip
+
+
+def encoder_weights(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return random weights of a BERT of one layer, by the names of the transformers package."""
+    layer, inner = "encoder.layer.0.", (2 * WIDTH, WIDTH)
+    matrices = {
+        "embeddings.word_embeddings": (len(VOCABULARY), WIDTH),
+        "embeddings.position_embeddings": (POSITIONS, WIDTH),
+        "embeddings.token_type_embeddings": (2, WIDTH),
+        **dict.fromkeys((f"{layer}attention.self.{part}" for part in ("query", "key", "value")), (WIDTH, WIDTH)),
+        f"{layer}attention.output.dense": (WIDTH, WIDTH),
+        f"{layer}intermediate.dense": inner,
+        f"{layer}output.dense": inner[::-1],
+    }
+    weights = {f"{name}.weight": rng.normal(0, 0.5, shape) for name, shape in matrices.items()}
+    weights |= {f"{name}.bias": rng.normal(0, 0.5, shape[0]) for name, shape in matrices.items()}
+    for name in ("embeddings", f"{layer}attention.output", f"{layer}output"):
+        weights |= {f"{name}.LayerNorm.{part}": rng.normal(1, 0.2, WIDTH) for part in ("weight", "bias")}
+    return {name: values.astype(np.float32) for name, values in weights.items()}
+
+
+def encoder(folder: Path, *, place: str = "model.onnx", change: Callable[[object], None] = lambda _: None) -> Path:
+    """Write an encoder as exporters do, with token types and two outputs; `change` is made to the onnx.ModelProto."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph, rng = text_graph.TextGraph(), np.random.default_rng(0)
+    tokens = bert.encode(graph, encoder_weights(rng), bert.Shape(layers=1, heads=2, width=WIDTH))
+    types = graph.node("Gather", [graph.constant("types", rng.normal(0, 1, (2, WIDTH))), "token_type_ids"], "typed")
+    graph.node("Add", [tokens, types], "last_hidden_state")
+    graph.node("Gather", ["last_hidden_state", graph.constant("zero", 0, np.int64)], "pooler_output", axis=1)
+    names = (*text_graph.INPUTS, "token_type_ids")
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in names]
+    shapes = {"last_hidden_state": ["batch", "sequence", WIDTH], "pooler_output": ["batch", WIDTH]}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    made = helper.make_graph(graph.nodes, "encoder", inputs, outputs, list(graph.constants.values()))
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    change(model)
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / place)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer()))
+    return folder
+
+
+def hidden_states(path: Path, ids: np.ndarray) -> np.ndarray:
+    """Return what the file as it came gives for one text without padding, [T, H]."""
+    session = engine.open_session(path, provider="cpu")
+    feed = {
+        "input_ids": ids[None],
+        "attention_mask": np.ones_like(ids)[None],
+        "token_type_ids": np.zeros_like(ids)[None],
+    }
+    return session.run(["last_hidden_state"], feed)[0][0]
+
+
+@pytest.mark.parametrize(("pool", "how"), [("avg", np.mean), ("max", np.max), ("cls", lambda rows, axis: rows[axis])])
+@pytest.mark.parametrize("place", ["model.onnx", "onnx/model.onnx"])
+def test_an_encoder_gives_what_its_file_gives(pool: str, how: Callable, place: str, tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs", place=place)
+    backbone = backbones.load(str(folder), tmp_path, BackboneOptions(pool=pool))
+    texts = ("The cat sat on the mat.", "a dog?", "zebra")
+    tokens = [2, 8, 5, 6, 7, 8, 9, 10, 3], [2, 4, 11, 12, 3], [2, 1, 3]
+    expected = [how(hidden_states(folder / place, np.array(row)), axis=0) for row in tokens]
+    np.testing.assert_allclose(features(backbone, *texts), expected, atol=1e-5)
+    assert (backbone.name, backbone.dimension, backbone.preprocess.max_tokens) == ("theirs", WIDTH, 20)
+    rounded = quantize_dynamic(backbone, tmp_path)
+    assert feature_error.relative(features(rounded, *texts), np.array(expected)) < 0.01
+
+
+def test_an_encoder_may_give_features_that_are_pooled_already(tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs")
+    backbone = backbones.load(str(folder), tmp_path, BackboneOptions(feature="pooler_output"))
+    expected = hidden_states(folder / "model.onnx", np.array([2, 4, 11, 12, 3]))[0]
+    np.testing.assert_allclose(features(backbone, "a dog?")[0], expected, atol=1e-5)
+    assert "pooled already" in " ".join(backbone.assumed)
+
+
+def test_an_encoder_is_not_fed_beyond_its_positions(tmp_path: Path) -> None:
+    backbone = backbones.load(str(encoder(tmp_path / "theirs")), tmp_path, BackboneOptions(input_size=512))
+    assert backbone.preprocess.max_tokens == POSITIONS and f"at most {POSITIONS} tokens" in backbone.assumed
+    assert np.isfinite(features(backbone, "cat " * 100)).all()
+
+
+def test_the_folder_says_how_to_pool_and_how_long_a_text_may_be(tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs")
+    write(folder / "sentence_bert_config.json", '{"max_seq_length": 16}')
+    (folder / "1_Pooling").mkdir()
+    write(folder / "1_Pooling" / "config.json", '{"pooling_mode_cls_token": true}')
+    backbone = backbones.load(str(folder), tmp_path)
+    assert backbone.preprocess.max_tokens == 16
+    first = hidden_states(folder / "model.onnx", np.array([2, 4, 11, 12, 3]))[0]
+    np.testing.assert_allclose(features(backbone, "a dog?")[0], first, atol=1e-5)
+
+
+def fix_shapes(model: object) -> None:
+    for value in model.graph.input:
+        for dim, length in zip(value.type.tensor_type.shape.dim, (1, 16), strict=True):
+            dim.dim_value = length
+
+
+def forget_the_mask(model: object) -> None:
+    next(each for each in model.graph.initializer if each.name == "masked").raw_data = bytes(4)
+
+
+def take_another_input(model: object) -> None:
+    model.graph.input[2].name = "bbox"
+    next(node for node in model.graph.node if node.name == "typed").input[1] = "bbox"
+
+
+def reach_for_a_file(model: object) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = 1
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def use_an_own_operator(model: object) -> None:
+    model.graph.node[-1].domain = "com.example"
+    model.opset_import.add(domain="com.example", version=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (fix_shapes, "any length"),
+        (forget_the_mask, "with padding, as alone"),
+        (take_another_input, "bbox"),
+        (reach_for_a_file, "lies in another file"),
+        (use_an_own_operator, "com.example"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used_is_refused(change: Callable, words: str, tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs", change=change)
+    with pytest.raises(BackboneError) as caught:
+        backbones.load(str(folder), tmp_path)
+    assert words in str(caught.value)
+    assert not (tmp_path / "backbones").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "must hold tokenizer.json"),
+        ("{", "holds no JSON"),
+        ("[]", "has no 'model'"),
+        ('{"model": {"type": "Nonsense"}}', "is no tokenizer"),
+        (json.dumps(tokenizer((*VOCABULARY, "elephant"))), "cannot run"),
+    ],
+    ids=["none", "cut", "list", "nonsense", "larger"],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused(content: str | None, words: str, tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs")
+    (folder / "tokenizer.json").unlink()
+    if content is not None:
+        write(folder / "tokenizer.json", content)
+    with pytest.raises(BackboneError) as caught:
+        backbones.load(str(folder), tmp_path)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_without_its_network_is_refused(tmp_path: Path) -> None:
+    folder = encoder(tmp_path / "theirs")
+    (folder / "model.onnx").rename(folder / "other.onnx")
+    with pytest.raises(BackboneError, match=r"must hold model\.onnx or onnx/model\.onnx"):
+        backbones.load(str(folder), tmp_path)

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from tledge.backbones import keras_families, minilm, speech_embedding, word_vectors
+from tledge.backbones import encoder_folder, keras_families, minilm, speech_embedding, word_vectors
 from tledge.backbones.from_keras import file as keras_file
 from tledge.backbones.from_onnx import file as onnx_file
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import Backbone, BackboneInfo, BackboneOptions
 
 FAMILIES: tuple[ModuleType, ...] = (keras_families, speech_embedding, minilm, word_vectors)
-DOORS = (keras_file, onnx_file, word_vectors)
+DOORS = (encoder_folder, keras_file, onnx_file, word_vectors)
 FILE_ENDINGS = (".keras", ".h5", ".hdf5", ".onnx", *word_vectors.ENDINGS)
 _HOMES: dict[str, ModuleType] = {name: family for family in FAMILIES for name in family.NAMES}
 _DEFAULTS = BackboneOptions()
@@ -81,5 +81,6 @@ def _door(path: Path) -> ModuleType:
             return door
     raise BackboneError(
         f"{path} is no network that can be read.",
-        f"A network is a file that ends in {', '.join(FILE_ENDINGS)}, or a folder that Keras or TensorFlow saved.",
+        f"A network is a file that ends in {', '.join(FILE_ENDINGS)}, or a folder that Keras or TensorFlow saved, "
+        "or that holds model.onnx and tokenizer.json.",
     )

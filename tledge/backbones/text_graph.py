@@ -1,6 +1,6 @@
 """The parts that graphs of texts share: `input_ids` and `attention_mask` int64 [N, T] → `features` float32 [N, …].
 
-Operator set 17, standard operators only, so that any onnxruntime runs them.
+Operator set 17, standard operators only, so that any onnxruntime runs them; `pool` is good for newer sets as well.
 """
 
 from __future__ import annotations
@@ -51,16 +51,29 @@ class TextGraph:
     def model(self, name: str, dimension: int, tokenizer: str) -> Any:
         """Return the onnx.ModelProto that gives `features` [N, `dimension`], with the JSON `tokenizer` within."""
         import onnx
-        from onnx import TensorProto, helper
+        from onnx import helper
 
-        inputs = [helper.make_tensor_value_info(each, TensorProto.INT64, ["N", "T"]) for each in INPUTS]
-        features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", dimension])
-        graph = helper.make_graph(self.nodes, name, inputs, [features], list(self.constants.values()))
+        weights = list(self.constants.values())
+        graph = helper.make_graph(self.nodes, name, inputs(), [output(dimension)], weights)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="tledge")
         helper.set_model_props(model, {TOKENIZER_KEY: tokenizer})
         onnx.checker.check_model(model)
         return model
+
+
+def inputs() -> list[Any]:
+    """Return what every graph of texts takes, as onnx.ValueInfoProto."""
+    from onnx import TensorProto, helper
+
+    return [helper.make_tensor_value_info(name, TensorProto.INT64, ["N", "T"]) for name in INPUTS]
+
+
+def output(dimension: int) -> Any:
+    """Return what it gives: `features` float32 [N, `dimension`]."""
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", dimension])
 
 
 def pool(graph: TextGraph, tokens: str, how: str, mask: str = "attention_mask") -> None:
@@ -77,7 +90,9 @@ def pool(graph: TextGraph, tokens: str, how: str, mask: str = "attention_mask") 
         kept = graph.node("Mul", [tokens, column], "pool/kept")
         less = graph.node("Sub", [column, graph.constant("one", 1)], "pool/less")
         far = graph.node("Mul", [less, graph.constant("below", _BELOW_ALL)], "pool/far")
-        graph.node("ReduceMax", [graph.node("Add", [kept, far], "pool/candidates")], "features", axes=[1], keepdims=0)
+        candidates = graph.node("Add", [kept, far], "pool/candidates")
+        turned = graph.node("Transpose", [candidates], "pool/turned", perm=[0, 2, 1])
+        graph.node("Flatten", [graph.node("GlobalMaxPool", [turned], "pool/largest")], "features", axis=1)
         return
     axis = graph.constant("axis1", [1], np.int64)
     row = graph.node("Unsqueeze", [counted, axis], "pool/row")
