@@ -18,6 +18,7 @@ _HOMES = {
     "export": "tledge.commands.export",
     "evaluate": "tledge.commands.evaluate",
     "predict": "tledge.commands.predict",
+    "listen": "tledge.commands.listen",
     "sign": "tledge.commands.sign",
     "verify": "tledge.commands.verify",
     "bench": "tledge.commands.bench",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 MAX_SECONDS = 3600
-_LOWEST_RATE, _HIGHEST_RATE = 100, 768_000
+LOWEST_RATE, HIGHEST_RATE = 100, 768_000
 _BLOCK_SAMPLES = 1 << 22  # of all channels; nearly every clip is one block
 _LOUDEST = 4.0  # times full scale, 12 dB
 _MARGIN = 800  # samples, of the lower rate, on either side of a part: farther than soxr's filter reaches
@@ -87,6 +87,21 @@ def _check_scale(peak: np.floating) -> None:
         raise DataError(f"its samples reach {peak:.3g} times full scale; save them within -1..1")
 
 
+def stream_sound(source: str | os.PathLike[str] | bytes, rate: int) -> Iterator[np.ndarray]:
+    """Yield what `decode_sound` returns of a sound of any length piece by piece, float32 [n]; raises as that does."""
+    with _opened(source) as file:
+        yield from at_rate(_blocks(file, 0, file.frames, file.samplerate), file.samplerate, rate)
+
+
+def at_rate(blocks: Iterator[np.ndarray], native: int, rate: int) -> Iterator[np.ndarray]:
+    """Yield float32 [n] of one channel, -1..1, at `rate` Hz of float32 `blocks` [n, channels] at `native` Hz.
+
+    What comes does not depend on how the samples were cut into blocks. Raises DataError for samples on another scale,
+    MissingExtra without soxr where the rates differ.
+    """
+    yield from (within_full_scale(chunk) for chunk in _chunks(blocks, native, rate) if len(chunk))
+
+
 def duration(source: str | os.PathLike[str] | bytes) -> float:
     """Return how many seconds the sound says it has, by its header alone; raises as `decode_sound`."""
     with _opened(source) as file:
@@ -120,6 +135,8 @@ def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[SoundFile]:
         try:
             with soundfile.SoundFile(raw.fileno() if isinstance(raw, io.FileIO) else raw, closefd=False) as file:
                 _check_header(file)
+                # soundfile seeks behind every read where it can: at each block of MP3 and Vorbis, a gap or a click.
+                file.seekable = lambda: False
                 yield file
         except soundfile.LibsndfileError as error:
             raise DataError(_damage(error)) from error
@@ -167,8 +184,8 @@ def _check_contents(raw: BinaryIO | io.FileIO) -> None:
 
 
 def _check_header(file: SoundFile) -> None:
-    if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
-        raise DataError(f"its rate is {file.samplerate:,} Hz, outside of {_LOWEST_RATE:,} to {_HIGHEST_RATE:,}")
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        raise DataError(f"its rate is {file.samplerate:,} Hz, outside of {LOWEST_RATE:,} to {HIGHEST_RATE:,}")
     if file.frames <= 0:
         raise DataError("holds no samples")
     if file.frames >= _UNKNOWN_FRAMES:
@@ -207,10 +224,13 @@ def _span(file: SoundFile, start: float, end: float | None) -> tuple[float, floa
     return start, until
 
 
-def _blocks(file: SoundFile, first: int, last: int) -> Iterator[np.ndarray]:
-    """Yield float32 [n, channels] from frame `first` up to `last`; DataError when they end before that."""
+def _blocks(file: SoundFile, first: int, last: int, size: int = 0) -> Iterator[np.ndarray]:
+    """Yield float32 [n, channels] from frame `first` up to `last`; DataError when they end before that.
+
+    A block has `size` frames, by default few blocks are needed.
+    """
     at = 0 if file.subtype in _NOT_SOUGHT else file.seek(first)
-    size = max(1, _BLOCK_SAMPLES // file.channels)
+    size = size or max(1, _BLOCK_SAMPLES // file.channels)
     while at < last:
         block = file.read(min(size, last - at), dtype="float32", always_2d=True)
         if not len(block):
@@ -233,10 +253,13 @@ def _samples(file: SoundFile, rate: int, start: float, end: float) -> np.ndarray
     margin = 0 if native == rate else math.ceil(_MARGIN * native / min(native, rate))
     begin = max(0, int(start * native) - margin) // step * step
     blocks = _blocks(file, begin, min(file.frames, math.ceil(end * native) + margin))
-    chunks = map(_mono, blocks) if native == rate else _resampled(blocks, native, rate)
-    samples, ahead = _joined(list(chunks)), begin // step * (rate // common)
+    samples, ahead = _joined(list(_chunks(blocks, native, rate))), begin // step * (rate // common)
     first = min(round(start * rate) - ahead, len(samples) - 1)
     return samples[first : max(first + 1, round(end * rate) - ahead)]
+
+
+def _chunks(blocks: Iterator[np.ndarray], native: int, rate: int) -> Iterator[np.ndarray]:
+    return map(_mono, blocks) if native == rate else _resampled(blocks, native, rate)
 
 
 def _resampled(blocks: Iterator[np.ndarray], native: int, rate: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tledge.cli import bench
+from tledge.cli import bench, listen
 from tledge.cli.options import Data, Force, Json, Model, Provider, Strict, Verbose
 from tledge.cli.session import Session, run_app
 from tledge.cli.two_words import TwoWords
@@ -24,6 +24,7 @@ app = typer.Typer(
 cache = typer.Typer(help="See, check and trim what tledge keeps.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache, name="cache")
 app.add_typer(bench.app)
+app.add_typer(listen.app)
 
 
 def main() -> None:

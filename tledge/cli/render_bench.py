@@ -17,6 +17,8 @@ def bench(result: BenchResult, console: Any) -> None:
     setting = f"{result.provider}, {result.threads} threads, onnxruntime {result.onnxruntime}, {result.machine['cpu']}"
     line(console, f"{result.model} ({result.precision}, {size(result.bytes)}) on {setting}")
     rows = [row for name, found in result.scenarios.items() for row in _ROWS[name](found)]
+    if result.real_time_factor is not None:
+        rows.append(("real-time factor", f"{result.real_time_factor:.4f}"))
     rows.append(("load", f"{result.load_ms:.0f} ms"))
     if result.reference:
         rows.append(("against the fixed workload", f"{result.reference.ratio:.3f} ×"))

@@ -139,6 +139,7 @@ def _measured(
         "warmup_runs": warm.runs,
         "warm_up": warm,
         "scenarios": scenarios,
+        "real_time_factor": load.real_time_factor(subject, scenarios),
         "verdict": verdict,
         "reference": reference,
         **on_box.measure(beside, subject, provider, share, clock),

@@ -102,6 +102,11 @@ class Reader(ABC):
 
     # ── What stands in files ─────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def seconds(self) -> float | None:
+        """How long a row lasts; None for what has no duration."""
+        return None
+
     @classmethod
     @abstractmethod
     def size(cls, spec: Any) -> str:

@@ -77,6 +77,11 @@ class SoundReader(Reader):
         """Return `audio`, float32 [samples]."""
         return {self.kind: ("tensor(float)", [self.spec.samples])}
 
+    @property
+    def seconds(self) -> float:
+        """How long a window lasts."""
+        return self.spec.samples / self.spec.rate
+
     @classmethod
     def size(cls, spec: SoundSpec) -> str:
         """Return seconds and rate."""

@@ -82,6 +82,7 @@ from tledge.schema.heads import (
     Optimizer,
 )
 from tledge.schema.histories import ChangePoint, HistoryGroup, HistoryPoint, HistoryResult
+from tledge.schema.listening import ListenResult, SoundEvent
 from tledge.schema.model import (
     GoldenSample,
     Manifest,
@@ -171,6 +172,7 @@ __all__ = [
     "Kind",
     "Latencies",
     "LayerSensitivity",
+    "ListenResult",
     "MachineState",
     "Manifest",
     "Metrics",
@@ -201,6 +203,7 @@ __all__ = [
     "Server",
     "SignResult",
     "SingleStream",
+    "SoundEvent",
     "SoundFit",
     "SoundSpec",
     "SpectrogramSpec",

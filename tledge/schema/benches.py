@@ -205,7 +205,8 @@ class BenchResult:
     is what was taken for granted about the inputs, in words. `bytes` holds the weights that lie beside the file.
     `reference` is what a later bench compares with.
     `end_to_end` has one entry for each size of pictures. It, `cold_start`, `resources` and `budgets` are empty or None
-    unless asked for.
+    unless asked for. `real_time_factor` is the median latency of one sample over how long a sample lasts: of models of
+    sounds, None for others and without single_stream.
     """
 
     schema_version: Literal[1]
@@ -235,3 +236,4 @@ class BenchResult:
     resources: Resources | None = None
     conditions: Conditions | None = None
     budgets: tuple[BudgetCheck, ...] = ()
+    real_time_factor: float | None = None

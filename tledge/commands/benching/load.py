@@ -73,3 +73,11 @@ def measure(
         else:
             found[name] = getattr(measurement, name)(subject, share, loadgen)
     return found
+
+
+def real_time_factor(
+    subject: measurement.Subject, found: dict[str, SingleStream | MultiStream | Server | Offline]
+) -> float | None:
+    """Return the median latency of one sample over how long a sample lasts; None where either is not known."""
+    seconds, single = subject.predictor and subject.predictor.reader.seconds, found.get("single_stream")
+    return single.p50_ms / 1000 / seconds if seconds and isinstance(single, SingleStream) else None

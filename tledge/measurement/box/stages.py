@@ -53,7 +53,7 @@ def predictor_of(subject: Subject) -> Predictor:
     """Return the predictor of a model that takes pictures in a way we know. Raises TledgeError for any other."""
     predictor = subject.predictor
     if predictor is None or not isinstance(predictor.manifest.preprocess, PreprocessSpec):
-        what = "was not exported by tledge" if predictor is None else "takes vectors"
+        what = "was not exported by tledge" if predictor is None else f"takes {predictor.reader.noun}s"
         raise TledgeError(
             f"End to end is for models that tledge exported for pictures, and {subject.path} {what}.",
             "Leave out '--end-to-end' and '--pictures'.",

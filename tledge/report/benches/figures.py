@@ -19,6 +19,7 @@ _FIRST = {
     "scenarios.single_stream.p90_ms": "",
     "scenarios.single_stream.p99_ms": "",
     "scenarios.*.p99_ms": "",
+    "real_time_factor": "real-time factor",
     "reference.ratio": "latency over the reference workload's",
     "scenarios.*.queries_per_second": "",
     "scenarios.*.samples_per_second": "",
