@@ -12,7 +12,7 @@ import random
 
 import numpy as np
 
-from tledge.errors import TledgeError, did_you_mean
+from tledge.errors import DataError, TledgeError, did_you_mean
 from tledge.views import pictures, sounds
 
 # Part of the key under which features of views are kept: raise it when a view would show something else.
@@ -45,12 +45,12 @@ def _distinct(name: str) -> int | None:
 
 
 def check_kind(name: str, kind: str) -> None:
-    """Raise TledgeError unless the policy called `name` is for samples of `kind`."""
+    """Raise DataError unless the policy called `name` is for samples of `kind`."""
     meant = "image" if name in pictures.POLICIES else "audio"
     if kind != meant:
         known = names(kind)
         hint = f"For {_KINDS[kind]} there are: {', '.join(known)}." if known else "Leave it away."
-        raise TledgeError(f"Augmentation {name!r} is for {_KINDS[meant]}; the model takes another kind.", hint)
+        raise DataError(f"Augmentation {name!r} is for {_KINDS[meant]}; the model takes another kind.", hint)
 
 
 def views(name: str, count: int, seed: int) -> tuple[str, ...]:
