@@ -148,13 +148,19 @@ def test_a_word_of_a_megabyte_and_a_megabyte_of_blanks_hide_nothing_behind_them(
 # ── What a graph is fed ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_rows_of_one_bucket_are_filled_up_to_a_multiple_of_eight_and_masked():
+def test_rows_are_filled_up_to_little_more_than_they_have():
+    reader = _reader(max_tokens=90)
+    lengths = {1: 1, 15: 15, 16: 16, 17: 18, 32: 32, 33: 36, 64: 64, 65: 72, 89: 90, 90: 90}
+    assert {length: reader.bucket(np.zeros(length)) for length in lengths} == lengths
+    assert [reader.together(np.zeros(length)) for length in (1, 8, 9, 16, 17)] == [1, 1, 2, 2, 3]
+
+
+def test_rows_that_run_together_are_filled_up_and_masked():
     reader = _reader(max_tokens=28)
     short, longer = reader.load("cat"), reader.load("what is a cat? what is a dog?")
-    assert (reader.bucket(short), reader.bucket(longer), reader.bucket(np.zeros(27))) == (8, 16, 28)
     given = reader.feed([short, longer])
     assert {name: (array.dtype, array.shape) for name, array in given.items()} == dict.fromkeys(
-        reader.inputs(), (np.dtype(np.int64), (2, 16))
+        reader.inputs(), (np.dtype(np.int64), (2, len(longer)))
     )
     assert given["attention_mask"].sum(axis=1).tolist() == [len(short), len(longer)]
     assert given["input_ids"][0, : len(short)].tolist() == short.tolist()
@@ -164,7 +170,7 @@ def test_rows_of_one_bucket_are_filled_up_to_a_multiple_of_eight_and_masked():
 def test_places_that_no_text_fills_hold_one_that_is_there():
     reader = _reader()
     given = reader.feed([reader.load("cat"), reader.load("dog?")], 8)
-    assert given["input_ids"].shape == (8, 8)
+    assert given["input_ids"].shape == (8, 4)
     assert (given["input_ids"][2:] == given["input_ids"][0]).all()
     assert given["attention_mask"].any(axis=1).all()
 
@@ -173,7 +179,8 @@ def test_padding_has_the_number_that_the_spec_says():
     text = _wordpiece().to_str()
     spec = TextSpec(32, hashlib.sha256(text.encode()).hexdigest(), pad_id=1)
     reader = TextReader(spec, {TOKENIZER_KEY: text})
-    assert reader.feed([reader.load("cat")])["input_ids"][0].tolist() == [_CLS, 7, _SEP, 1, 1, 1, 1, 1]
+    rows = [reader.load("cat"), np.full(8, 7)]
+    assert reader.feed(rows)["input_ids"][0].tolist() == [_CLS, 7, _SEP, 1, 1, 1, 1, 1]
 
 
 def test_padding_and_cutting_that_the_tokenizer_brings_along_do_not_count():
@@ -229,7 +236,7 @@ def test_without_tokenizers_rows_are_fed_and_texts_name_the_extra(tmp_path):
         from tledge.modalities.text import TOKENIZER_KEY, TextReader
         from tledge.schema import TextSpec
         reader = TextReader(TextSpec(8, hashlib.sha256(b"{}").hexdigest()), {TOKENIZER_KEY: "{}"})
-        assert reader.feed([numpy.array([1, 2])])["input_ids"].shape == (1, 8)
+        assert reader.feed([numpy.array([1, 2])])["input_ids"].shape == (1, 2)
         try:
             reader.load("cat")
         except MissingExtra as error:

@@ -34,7 +34,7 @@ def probabilities(
 ) -> np.ndarray:
     """Return `probabilities` float32 [N, classes] of the N `rows` that `reader` made, in their order.
 
-    Rows of one bucket run together. A batch that is not full is filled up with zeros, whose results are dropped.
+    Rows that are worth it run together. A batch that is not full is filled up with zeros, whose results are dropped.
     """
     if isinstance(rows, np.ndarray) and given.batch is None and len(rows):
         return _run(session, reader, rows, None)
@@ -48,7 +48,7 @@ def _parts(rows: np.ndarray | Sequence[np.ndarray], batch: int | None, reader: R
     """Return the places of the rows that run together."""
     buckets: dict[Hashable, list[int]] = {}
     for at, row in enumerate(rows):
-        buckets.setdefault(reader.bucket(row), []).append(at)
+        buckets.setdefault(reader.together(row), []).append(at)
     size = batch or max(len(rows), 1)
     return [places[start : start + size] for places in buckets.values() for start in range(0, len(places), size)]
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tledge.backbones.recipe import check_pool
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import BackboneOptions, PreprocessSpec
 
@@ -119,6 +120,7 @@ def _check(options: BackboneOptions, where: str) -> BackboneOptions:
         _check_numbers(key, getattr(options, key), where)
     if options.channel_order not in (None, "rgb", "bgr"):
         raise BackboneError(f"channel_order in {where} must be rgb or bgr, but is {options.channel_order!r}.")
+    check_pool(options.pool)
     size = options.input_size
     if size is not None and not (type(size) is int and 1 <= size <= LARGEST_INPUT):
         raise BackboneError(f"input_size in {where} must be 1 to {LARGEST_INPUT} pixels, but is {size!r}.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from tledge.backbones.from_keras import weights as keras_weights
 from tledge.errors import BackboneError, did_you_mean
 from tledge.schema import BackboneOptions, Interpolation, Pool, PreprocessSpec
 
 SMALLEST_SIZE, LARGEST_SIZE = 32, 1024
+POOLS: tuple[Pool, ...] = ("avg", "max", "flatten")  # of maps; cls is a token, which texts have
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,12 @@ def preprocess_spec(recipe: Recipe, input_size: int | None = None) -> Preprocess
     return PreprocessSpec(size, size, interpolation=recipe.interpolation, mean=recipe.mean, std=recipe.std)
 
 
+def check_pool(pool: str | None) -> None:
+    """Raise BackboneError for a way to pool that maps of features do not have; None is theirs to choose."""
+    if pool not in (None, *POOLS):
+        raise BackboneError(f"Features are not pooled by {pool!r} here.", did_you_mean(pool, POOLS))
+
+
 def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
     """Return what `network` of the recipe's module is called with, plain values, every option settled.
 
@@ -74,8 +81,7 @@ def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
             f"{recipe.name} takes pictures; windows and hops are those of sounds, and so is fit.", "Leave them out."
         )
     pool = options.pool or "avg"
-    if pool not in get_args(Pool):
-        raise BackboneError(f"There is no way to pool called {pool!r}.", did_you_mean(pool, get_args(Pool)))
+    check_pool(pool)
     return {
         "name": recipe.name,
         "size": preprocess_spec(recipe, options.input_size).width,

@@ -22,6 +22,7 @@ from typing import Any, get_args
 from tledge.backbones import speech_graph
 from tledge.backbones.conversion import Converted, key
 from tledge.backbones.kept_backbones import find_or_convert
+from tledge.backbones.recipe import check_pool
 from tledge.errors import BackboneError, MissingExtra, TledgeError, did_you_mean
 from tledge.schema import Backbone, BackboneInfo, BackboneOptions, Pool, SoundFit, SoundSpec
 
@@ -88,10 +89,7 @@ def _settle(name: str, options: BackboneOptions) -> tuple[SoundSpec, Pool]:
             raise BackboneError(
                 f"{name} takes sounds, for which {option.replace('_', ' ')} cannot be given.", "Leave it out."
             )
-    if options.pool not in (None, *get_args(Pool)):
-        raise BackboneError(
-            f"There is no way to pool called {options.pool!r}.", did_you_mean(options.pool, get_args(Pool))
-        )
+    check_pool(options.pool)
     window_s = WINDOW_S if options.window_s is None else options.window_s
     shortest_s = math.ceil(speech_graph.SHORTEST / speech_graph.RATE * 100) / 100
     if not speech_graph.SHORTEST <= _samples(window_s) <= _samples(LONGEST_S):

@@ -87,11 +87,15 @@ class Reader(ABC):
         """A row of zeros; None where rows differ in shape."""
 
     def bucket(self, row: np.ndarray) -> Hashable:
-        """Return what rows that may share a batch have in common."""
+        """Return what the rows of a piece of extraction have in common, so that each depends on itself alone."""
         return 0
 
+    def together(self, row: np.ndarray) -> Hashable:
+        """Return what rows have in common that are worth running in one batch."""
+        return self.bucket(row)
+
     def feed(self, rows: Sequence[np.ndarray] | np.ndarray, count: int | None = None) -> Feed:
-        """Return what the graph takes for `rows` of one bucket, filled up with zeros to `count` of them."""
+        """Return what the graph takes for `rows` that may share a batch, filled up with zeros to `count` of them."""
         if not isinstance(rows, np.ndarray):
             rows = rows[0][None] if len(rows) == 1 else np.stack(rows)
         return {self.kind: filled(rows, count)}

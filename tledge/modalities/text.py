@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TOKENIZER_KEY = "tledge.tokenizer"
 _MULTIPLE = 8
+# Of English questions, a fifth of all numbers would be filling with steps of eight, a twentieth is with these.
+_STEPS = ((16, 1), (32, 2), (64, 4))
 _MOST_TOKENS = 1 << 20
 _SHOWN = 40
 _BOM, _BOMS_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -72,8 +74,13 @@ class TextReader(Reader):
         return None
 
     def bucket(self, row: np.ndarray) -> int:
-        """Return to how many tokens `row` is filled up: the next multiple of eight, or the most that there may be."""
-        return min(self.spec.max_tokens, -(-len(row) // _MULTIPLE) * _MULTIPLE)
+        """Return to how many tokens `row` is filled up: a little more than it has, or the most that there may be."""
+        step = next((step for longest, step in _STEPS if len(row) <= longest), _MULTIPLE)
+        return min(self.spec.max_tokens, -(-len(row) // step) * step)
+
+    def together(self, row: np.ndarray) -> int:
+        """Return its tokens in steps of eight: what masks leave out costs less than many small batches."""
+        return -(-len(row) // _MULTIPLE)
 
     def feed(self, rows: Sequence[np.ndarray] | np.ndarray, count: int | None = None) -> Feed:
         """Return `input_ids` and `attention_mask`, int64 [count, T] with the T of the largest bucket.

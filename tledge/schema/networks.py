@@ -100,7 +100,7 @@ class TextSpec:
 
     `tokenizer` is the SHA-256, in hex, of the JSON of the `tokenizers` package that makes texts into tokens; it stands
     in the graph's file under the metadata key `tledge.tokenizer`. Longer texts are cut; shorter ones are filled with
-    `pad_id` to a multiple of eight tokens, which the mask leaves out.
+    `pad_id`, which the mask leaves out.
     """
 
     max_tokens: int
