@@ -323,3 +323,10 @@ def test_a_process_that_dies_is_reported_with_its_last_words(tmp_path, monkeypat
     ) as caught:
         keras_process.run("dying", tmp_path, {}, what="The work", when_killed="have 3 GB free", kind=BackboneError)
     assert "first line" in caught.value.__notes__[0]
+
+
+def test_every_kind_of_sample_but_vectors_has_backbones_and_a_size_in_its_own_unit():
+    sizes = {(each.kind, each.name): each.input_size for each in describe()}
+    assert {kind for kind, _ in sizes} == {"image", "audio", "text"}
+    assert sizes["audio", "speech_embedding"] > 10_000  # samples
+    assert sizes["text", "minilm_l6"] == 256  # tokens

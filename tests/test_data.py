@@ -218,7 +218,7 @@ def test_linked_files_and_folders_are_read(tmp_path):
         (["test/cat/1.png", "test/dog/1.png"], "holds nothing to train on"),
         (
             ["cat/1.png", "dog/1.png", "dog/2.png"],
-            "Class 'cat' has 1 image; at least 2 are needed: one to train on and",
+            "Class 'cat' has 1 sample; at least 2 are needed: one to train on and",
         ),
     ],
 )
@@ -253,7 +253,7 @@ def test_equal_files_count_once_when_a_split_is_drawn(tmp_path):
     for name in ("1", "2"):
         (tmp_path / "cat").mkdir(exist_ok=True)
         (tmp_path / "cat" / name).write_bytes(PNG)
-    with pytest.raises(DataError, match="Class 'cat' has 1 image"):
+    with pytest.raises(DataError, match="Class 'cat' has 1 sample"):
         data.load(tmp_path)
 
 
@@ -317,9 +317,7 @@ def test_test_data_takes_the_place_of_the_test_split(tmp_path):
     other = put_classes(tmp_path / "b", "cat", "dog", count=1)
     found = data.load(tmp_path / "a", test_data=other)
     assert (len(found.train), len(found.val), len(found.test)) == (10, 10, 2)
-    assert found.skipped == (
-        Problem(str(tmp_path / "a"), "its 10 test pictures are unused: other test data was given"),
-    )
+    assert found.skipped == (Problem(str(tmp_path / "a"), "its 10 test samples are unused: other test data was given"),)
 
 
 def test_one_picture_per_class_will_do_when_nothing_need_be_drawn(tmp_path):
@@ -479,7 +477,7 @@ def test_the_split_of_a_multilabel_set_keeps_the_share_of_each_label(shares):
 
 def test_a_label_that_one_sample_has_cannot_be_parted():
     samples = [*multilabel_set(20, (0.5, 0.5)), Sample("x", 2, "0", (2,))]
-    with pytest.raises(DataError, match="Class 'c' has 1 image"):
+    with pytest.raises(DataError, match="Class 'c' has 1 sample"):
         draw_test_digests(samples, ("a", "b", "c"), 0.2, 0)
 
 
@@ -615,7 +613,7 @@ def test_dropped_samples_are_gone_and_listed(tmp_path):
 def test_dropping_too_many_is_an_error(tmp_path):
     dataset = data.load(put_classes(tmp_path, "cat", "dog"))
     dogs = [Problem(sample.path, "damaged") for sample in dataset.train if sample.label == 1]
-    with pytest.raises(DataError, match=r"no image of 'dog' is left to train on\. .*damaged \(and 3 more\)"):
+    with pytest.raises(DataError, match=r"no sample of 'dog' is left to train on\. .*damaged \(and 3 more\)"):
         data.drop(dataset, dogs)
-    with pytest.raises(DataError, match="no test image is left"):
+    with pytest.raises(DataError, match="no test sample is left"):
         data.drop(dataset, [Problem(sample.path, "damaged") for sample in dataset.test])

@@ -277,7 +277,7 @@ def test_dropping_the_last_sample_of_a_label_is_an_error_in_a_multilabel_set(tmp
     rows = ["a,x|y,train", "b,x,train", "c,x,test", "d,,train"]
     found = data.load(put_table(tmp_path, "path,label,split\n" + "\n".join(rows)))
     assert len(data.drop(found, [Problem(str(tmp_path / "b"), "bad")]).train) == 2
-    with pytest.raises(DataError, match="no image of 'y' is left to train on"):
+    with pytest.raises(DataError, match="no sample of 'y' is left to train on"):
         data.drop(found, [Problem(str(tmp_path / "a"), "bad")])
 
 

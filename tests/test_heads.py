@@ -334,7 +334,7 @@ def test_few_pictures_leave_something_to_fit_in_every_fold(labels):
 
 
 def test_one_picture_cannot_be_held_out():
-    with pytest.raises(DataError, match="two different pictures"):
+    with pytest.raises(DataError, match="two different samples"):
         folds.assign(samples_of(0, 1, 1, same=(0, 1, 2)), 0)
 
 

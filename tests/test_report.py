@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import encode, tone
 
 from tledge import report
 from tledge.errors import OutputError
-from tledge.report import figures, tables, words
+from tledge.report import figures, gallery, tables, words
 from tledge.schema import (
     CacheCounts,
     ClassMetrics,
@@ -117,6 +118,7 @@ class Page(html.parser.HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.quoted: list[str] = []
         self.feed(page)
         self.close()
         assert not self.open
@@ -135,6 +137,8 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
             self.text += data
+        if self.open[-1:] == ["blockquote"]:
+            self.quoted.append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.elements if name == tag]
@@ -203,10 +207,10 @@ def test_a_text_that_was_taken_for_another_is_shown_even_where_a_file_has_that_n
     picture = tmp_path / "who.png"
     Image.new("RGB", (8, 8)).save(picture)
     texts = ["What <is> a cat? " + "x" * 500, str(picture)]
-    made = tuple(Mistake(f"q.csv line {n}", "a", "b", 0.9, text) for n, text in enumerate(texts))
+    made = tuple(Mistake(f"q.csv line {n}", "a", "b", 0.9, text, "text") for n, text in enumerate(texts))
     page = Page(report.render(make_data(["a", "b"], made)))
     assert not page.all("img") and "What <is> a cat? xxx" in page.text and str(picture) in page.text
-    assert "x" * 200 not in page.text
+    assert "x" * 300 not in page.text
 
 
 def test_picture_that_cannot_be_read_leaves_a_gap_in_the_gallery(tmp_path: Path) -> None:
@@ -217,6 +221,52 @@ def test_picture_that_cannot_be_read_leaves_a_gap_in_the_gallery(tmp_path: Path)
     assert page.text.count("no picture") == 2
 
 
+def test_texts_are_shown_as_text_and_long_ones_are_cut() -> None:
+    nasty = "<script>alert(1)</script> {{ 7 * 7 }} \ud800 "
+    long = "word " * 200
+    mistakes = [
+        Mistake(f"t.csv line {n}", "a", "b", 0.8, text, "text") for n, text in enumerate((long, "short", nasty))
+    ]
+    page = Page(report.render(make_data(["a", "b"], tuple(mistakes), kind="text")))
+    quoted = page.quoted
+    assert not page.all("script") and not page.all("img") and len(quoted) == 2
+    assert quoted[0] == long[:300] + "…" and quoted[1] == "short"
+    assert "no text" in page.text and "Test texts" in page.text  # half a character is no text
+    fair = dataclasses.replace(mistakes[2], value=nasty.replace("\ud800", ""))
+    assert "alert(1)" in Page(report.render(make_data(["a", "b"], (fair,), kind="text"))).quoted[0]
+
+
+def test_sounds_are_drawn_and_short_ones_can_be_heard(tmp_path: Path) -> None:
+    for name, seconds in (("short", 1.0), ("long", 40.0)):
+        (tmp_path / f"{name}.wav").write_bytes(encode(tone(seconds=seconds, rate=8000), 8000))
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "short.wav").read_bytes()[:900])
+    paths = [tmp_path / f"{name}.wav" for name in ("short", "long", "cut", "gone")]
+    mistakes = [Mistake(str(path), "a", "b", 0.9 - n / 10, kind="audio") for n, path in enumerate(paths)]
+    part = dataclasses.replace(mistakes[1], probability=0.1, part=(30.0, 31.0))
+    page = Page(report.render(make_data(["a", "b"], (*mistakes, part), kind="audio")))
+    assert [attrs["class"] for attrs in page.all("svg")].count("outline") == 3
+    heard = page.all("audio")
+    assert len(heard) == 2 and heard[0]["src"].startswith("data:audio/wav;base64,")
+    assert abs(len(heard[0]["src"]) - len(heard[1]["src"])) < 20
+    assert page.text.count("no sound") == 2 and "Test sounds" in page.text
+
+
+def test_an_outline_holds_the_extremes_of_each_column() -> None:
+    samples = np.zeros(1600, np.float32)
+    samples[5], samples[1599] = 1, -1
+    found = re.findall(r"M([\d.]+) ([\d.]+)V([\d.]+)", gallery.outline(samples))
+    assert len(found) == 160
+    assert found[0][1:] == ("0.0", "50.0") and found[-1][1:] == ("50.0", "100.0") and found[80][1:] == ("50.0", "50.5")
+    assert gallery.outline(samples[:3]).count("M") == 3
+
+
+def test_vectors_are_shown_by_their_first_numbers() -> None:
+    vectors = [np.array([0.5, -1.25, 3]), np.arange(100)]
+    mistakes = [Mistake(f"x.npz[x][{n}]", "a", "b", 0.8, vector, "vector") for n, vector in enumerate(vectors)]
+    first, second = Page(report.render(make_data(["a", "b"], tuple(mistakes), kind="vector"))).quoted
+    assert first == "0.5, -1.25, 3" and second.endswith("22, 23, …")
+
+
 def test_same_data_gives_the_same_page(pictures: tuple[Mistake, ...]) -> None:
     data = make_data(["a", "b"], pictures)
     assert report.render(data) == report.render(data)
@@ -224,7 +274,7 @@ def test_same_data_gives_the_same_page(pictures: tuple[Mistake, ...]) -> None:
 
 def test_run_that_tested_nothing_still_has_a_report() -> None:
     page = Page(report.render(_empty()))
-    assert "No images were held out" in page.text
+    assert "No pictures were held out" in page.text
     assert not page.all("svg") and not page.all("img")
 
 
@@ -264,7 +314,7 @@ def _class(name: str) -> ClassMetrics:
 
 def test_time_that_no_stage_claims_is_shown() -> None:
     named = {stage.name: stage.seconds for stage in tables.stages({"scan": 0.5, "brew": 1.0, "total": 2.0})}
-    assert named == pytest.approx({"Find and fingerprint the images": 0.5, "Brew": 1.0, "Everything else": 0.5})
+    assert named == pytest.approx({"Find and fingerprint the samples": 0.5, "Brew": 1.0, "Everything else": 0.5})
 
 
 def test_chosen_strength_is_marked_once() -> None:
@@ -281,9 +331,9 @@ def test_strengths_less_than_a_decade_apart_are_labelled() -> None:
 
 def test_reliability_leaves_empty_bins_out() -> None:
     bins = (ReliabilityBin(0.8, 0.9, float("nan"), float("nan"), 0), ReliabilityBin(0.9, 1.0, 0.97, 0.95, 7))
-    drawing = figures.reliability(bins)
+    drawing = figures.reliability(bins, "pictures")
     assert drawing.count("<circle") == 1 and "nan" not in drawing
-    assert figures.reliability(bins[:1]) == ""
+    assert figures.reliability(bins[:1], "pictures") == ""
 
 
 @pytest.mark.parametrize(

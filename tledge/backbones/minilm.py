@@ -40,6 +40,7 @@ def describe() -> list[BackboneInfo]:
     return [
         BackboneInfo(
             name=NAME,
+            kind="text",
             input_size=MAX_TOKENS,
             dimension=SHAPE.width,
             parameters=_PARAMETERS,

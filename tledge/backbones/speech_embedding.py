@@ -49,6 +49,7 @@ def describe() -> list[BackboneInfo]:
     return [
         BackboneInfo(
             name=NAME,
+            kind="audio",
             input_size=samples,
             dimension=speech_graph.dimension(samples, "flatten"),
             parameters=_PARAMETERS,

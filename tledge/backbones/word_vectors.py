@@ -44,6 +44,7 @@ def describe() -> list[BackboneInfo]:
     return [
         BackboneInfo(
             name=NAME,
+            kind="text",
             input_size=MAX_TOKENS,
             dimension=_DIMENSION,
             parameters=_WORDS * _DIMENSION,

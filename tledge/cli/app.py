@@ -232,7 +232,7 @@ def export(
         ),
     ] = None,
     min_agreement: Annotated[
-        float, typer.Option(help="Fail when the model agrees with the float model on fewer test pictures, in percent.")
+        float, typer.Option(help="Fail when the model agrees with the float model on fewer test samples, in percent.")
     ] = 95.0,
     target: Annotated[
         str, typer.Option(help="Where the file will run: any, cpu, cuda, tensorrt or jetson; refused if it cannot.")
@@ -300,7 +300,7 @@ def evaluate(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model file on labelled pictures."""
+    """Measure a model file on labelled samples."""
     with Session(json, verbose) as session:
         from tledge.cli import render
         from tledge.commands.evaluate import evaluate as command

@@ -10,6 +10,7 @@ from tledge.cli.tables import line as _line
 from tledge.cli.tables import quoted as _quoted
 from tledge.cli.tables import size as _size
 from tledge.cli.tables import table as _table
+from tledge.modalities import READERS
 from tledge.schema import (
     BackbonesResult,
     CacheResult,
@@ -114,7 +115,7 @@ def export(result: ExportResult, console: Any) -> None:
     if result.precision == "keras":
         _line(console, f"Next:  keras.saving.load_model({result.model!r})")
         return
-    _line(console, f"Next:  tledge predict {_quoted(result.model)} new.jpg")
+    _line(console, f"Next:  tledge predict {_quoted(result.model)} {READERS[result.kind].example}")
     _line(console, f"       tledge bench {_quoted(result.model)}")
 
 
@@ -182,7 +183,7 @@ def _precision(each: CandidateFigures) -> str:
 
 
 def evaluate(result: EvaluateResult, console: Any) -> None:
-    """Show the metrics of a model file on labelled pictures."""
+    """Show the metrics of a model file on labelled samples."""
     _line(
         console, f"{result.model} ({result.precision}, {result.provider}) on {result.samples} samples of {result.data}"
     )
@@ -243,8 +244,9 @@ def backbones(result: BackbonesResult, console: Any) -> None:
     rows = [
         (
             b.name,
+            b.kind,
             f"{b.parameters / 1e6:.1f} M",
-            f"{b.input_size} px",
+            f"{b.input_size} {READERS[b.kind].unit}",
             f"{b.macs / 1e6:,.0f} M" if b.macs else "",
             str(b.dimension),
             b.licence,
@@ -252,7 +254,7 @@ def backbones(result: BackbonesResult, console: Any) -> None:
         )
         for b in result.backbones
     ]
-    _table(console, ("backbone", "parameters", "input", "macs", "features", "licence", "weights"), rows)
+    _table(console, ("backbone", "for", "parameters", "input", "macs", "features", "licence", "weights"), rows)
 
 
 def cache(result: CacheResult, console: Any) -> None:

@@ -41,7 +41,9 @@ def evaluate(
     if problems and strict:
         raise DataError(f"{problems[0].path}: {problems[0].reason}.", f"{len(problems)} files cannot be used.")
     if not kept:
-        raise DataError(f"{data} must hold at least one picture that can be read, found none.", "Check the path.")
+        raise DataError(
+            f"{data} must hold at least one {predictor.reader.noun} that can be read, found none.", "Check the path."
+        )
     return EvaluateResult(
         schema_version=1,
         model=str(model),

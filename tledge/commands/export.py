@@ -89,6 +89,7 @@ def export(
     with clock.stage("write", "Writing the model"):
         written = layouts.write(out, layout, name, made.content, force=force)
     result = _document(made, str(written), str(out), layout, packaging, clock.seconds())
+    result = replace(result, kind=steps.dataset.train[0].kind)
     table.into_report(folder / run_folder.REPORT, precision, result, clock.note)
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tledge import data, decisions, installation, machine
+from tledge.commands import pipeline
 from tledge.schema import Dataset, Features, Mistake
 
 _MOST_MISTAKES = 24
@@ -36,17 +37,29 @@ def warnings(dataset: Dataset, assumed: tuple[str, ...]) -> tuple[str, ...]:
 def mistakes(
     tested: Features, rows: np.ndarray, dataset: Dataset, thresholds: tuple[float, ...]
 ) -> tuple[Mistake, ...]:
-    """Return the test samples that were decided wrongly, the most confident first; none of a multi-label set."""
+    """Return the test samples that were decided wrongly, the most confident first; none of a multi-label set.
+
+    Windows of one whole are decided together, so that a mistake is one of the whole.
+    """
     if dataset.multilabel:
         return ()
+    rows, samples = pipeline.wholes(rows, tested.samples)
     predicted = decisions.predicted(rows, thresholds, False).argmax(axis=1)
-    truth = np.array([sample.label for sample in tested.samples])
+    truth = np.array([sample.label for sample in samples])
     wrong = np.flatnonzero(predicted != truth)
     worst = wrong[np.argsort(-rows[wrong, predicted[wrong]], kind="stable")][:_MOST_MISTAKES]
     names = dataset.classes
     return tuple(
-        Mistake(sample.path, names[sample.label], names[predicted[i]], float(rows[i, predicted[i]]), sample.value)
-        for i, sample in ((i, tested.samples[i]) for i in worst)
+        Mistake(
+            path=sample.path,
+            label=names[sample.label],
+            predicted=names[predicted[i]],
+            probability=float(rows[i, predicted[i]]),
+            value=sample.value,
+            kind=sample.kind,
+            part=sample.part,
+        )
+        for i, sample in ((i, samples[i]) for i in worst)
     )
 
 

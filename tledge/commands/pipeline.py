@@ -209,19 +209,27 @@ def measure(
 
     Windows of one whole count as one sample, with the mean of their probabilities.
     """
-    probabilities, samples = _wholes(probabilities, samples)
+    probabilities, samples = wholes(probabilities, samples)
     truth = heads.targets(samples, len(classes)) if multilabel else heads.labels(samples)
     return metrics.evaluate(probabilities, truth, classes, thresholds, multilabel)
 
 
-def _wholes(probabilities: np.ndarray, samples: Sequence[Sample]) -> tuple[np.ndarray, Sequence[Sample]]:
+def wholes(probabilities: np.ndarray, samples: Sequence[Sample]) -> tuple[np.ndarray, Sequence[Sample]]:
+    """Return float32 [m, classes] and m samples, one for all windows of a whole: the mean, and all that they cover."""
     if not any(sample.whole for sample in samples):
         return probabilities, samples
     places: dict[str, list[int]] = {}
     for at, sample in enumerate(samples):
         places.setdefault(sample.whole or f"{at}", []).append(at)
     means = np.stack([probabilities[rows].mean(axis=0) for rows in places.values()])
-    return means, [samples[rows[0]] for rows in places.values()]
+    return means, [_whole([samples[at] for at in rows]) for rows in places.values()]
+
+
+def _whole(windows: Sequence[Sample]) -> Sample:
+    parts = [window.part for window in windows if window.part is not None]
+    if not windows[0].whole or not parts:
+        return windows[0]
+    return replace(windows[0], part=(min(start for start, _ in parts), max(end for _, end in parts)))
 
 
 def manifest_of(backbone: Backbone, dataset: Dataset, head: Head, accuracy: float, tested: int) -> Manifest:

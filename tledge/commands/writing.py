@@ -119,10 +119,12 @@ def _document(trained: Trained, order: Order, size: int, clock: Clock) -> TrainR
         facts=head.facts,
         views=trained.views,
         threads=machine.cores(),
+        kind=dataset.train[0].kind,
         cross_validation=fitted.cross_validation,
         fine_tuning=trained.tuned.facts if trained.tuned else None,
     )
 
 
 def _reliability(fitted: Fitted) -> tuple[ReliabilityBin, ...]:
-    return metrics.reliability(fitted.rows, heads.labels(fitted.tested.samples), fitted.head.thresholds)
+    rows, samples = pipeline.wholes(fitted.rows, fitted.tested.samples)
+    return metrics.reliability(rows, heads.labels(samples), fitted.head.thresholds)

@@ -91,7 +91,7 @@ def _held_out(
     test, val = _of_split(listing, "test"), _of_split(listing, "val")
     if other is not None and test_data is not None:
         if test:
-            skipped.append(Problem(str(data), f"its {len(test)} test pictures are unused: other test data was given"))
+            skipped.append(Problem(str(data), f"its {len(test)} test samples are unused: other test data was given"))
         return _test_items(other, test_data), val, [*skipped, *other.skipped]
     return (test, val, skipped) if test else (val, [], skipped)
 

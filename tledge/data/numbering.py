@@ -23,7 +23,7 @@ def choose_classes(
     Raises DataError when nothing is trained on, or fewer than two classes.
     """
     if not trained:
-        hint = "Add a folder train/ with one folder of pictures per class." if Path(data).is_dir() else _HINT
+        hint = "Add a folder train/ with one folder of samples per class." if Path(data).is_dir() else _HINT
         raise DataError(f"{data} holds nothing to train on.", hint)
     found = {name for item in trained for name in item.class_names}
     names = tuple(name for name in dict.fromkeys(listing.classes or sorted(found)) if name in found)

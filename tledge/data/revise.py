@@ -28,9 +28,9 @@ def drop(dataset: Dataset, problems: Sequence[Problem], *, strict: bool = False)
     trained = {label for sample in train for label in labels_of(sample)}
     bare = [repr(name) for label, name in enumerate(dataset.classes) if label not in trained]
     if bare or not test:
-        lost = f"no image of {', '.join(bare)} is left to train on" if bare else "no test image is left"
+        lost = f"no sample of {', '.join(bare)} is left to train on" if bare else "no test sample is left"
         raise DataError(
-            f"After unreadable images were left out, {lost}.{_first_of(problems)}", "Replace them, or add images."
+            f"After what cannot be read was left out, {lost}.{_first_of(problems)}", "Replace them, or add some."
         )
     skipped = (*dataset.skipped, *dict.fromkeys(problems))  # of windows of one sound it is the same problem
     return stamp(replace(dataset, train=train, val=val, test=test, skipped=skipped))

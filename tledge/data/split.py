@@ -18,7 +18,7 @@ def draw_test_digests(
     """Return the digests to test on: of each class the `fraction` that ranks lowest by SHA-256 of seed and digest.
 
     Wanted of a class with n distinct contents are round(fraction · n), but at least 1, and at least 1 is left to train
-    on. Where samples have one label and no groups, exactly these are drawn, and adding a picture to a class moves at
+    on. Where samples have one label and no groups, exactly these are drawn, and adding a sample to a class moves at
     most one other across. Else blocks (see `blocks`) are drawn whole: a block changes sides, lowest rank first, where
     that lowers Σ (drawn − wanted)² / wanted over the classes, until none does; then the least harmful block is moved
     for each class that is missing on a side.
@@ -41,10 +41,10 @@ def _require_two_of_each(blocks: list[Block], classes: tuple[str, ...], grouped:
     counts = Counter(label for block in blocks for label in block.counts)
     for label, name in enumerate(classes):
         if counts[label] < 2:
-            thing = "group" if grouped else "image"
+            thing = "group" if grouped else "sample"
             raise DataError(
                 f"Class {name!r} has {counts[label]} {thing}{'s' * (counts[label] != 1)}; at least 2 are needed: one "
-                "to train on and one to test (equal files count once, pictures that stand in two classes not at all).",
+                "to train on and one to test (equal ones count once, those that stand in two classes not at all).",
                 f"Add {thing}s, or give a test set with --test-data.",
             )
 

@@ -97,12 +97,14 @@ def open_subject(
     path, setting = Path(path), {"provider": provider, "threads": threads, "tune": tune}
     content = _read(path)
     outlined = outline.read(content)
-    arrays = given.read(Path(input_file)) if input_file else None
+    arrays, told = (given.read(Path(input_file)) if input_file else None), ()
     beside = _beside(path, outlined)
     start = time.perf_counter()
     predictor = Predictor(path, **setting) if is_ours(content) else None
     session = predictor.session if predictor else engine.open_session(path, name=str(path), **setting)
     load_ms = 1000 * (time.perf_counter() - start)
+    if predictor and not arrays:
+        arrays, told = _examples(predictor)
     subject = Subject(
         path=path,
         digest=predictor.digest if predictor else seal.digest(content),
@@ -112,13 +114,20 @@ def open_subject(
         threads=engine.threads_of(session),
         load_ms=load_ms,
         session=session,
-        samples=inputs.samples(session, str(path), arrays, str(input_file) if input_file else None),
+        samples=inputs.samples(session, str(path), arrays, str(input_file) if input_file else None, told),
         nodes_elsewhere=engine.nodes_elsewhere(session, content),
         predictor=predictor,
     )
-    if arrays or not predictor:
+    if input_file or not predictor:
         _try(subject)
     return subject
+
+
+def _examples(predictor: Predictor) -> tuple[inputs.Feed, tuple[str, ...]]:
+    try:
+        return predictor.reader.examples(predictor.manifest.golden)
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelError(f"{predictor.path} holds a golden sample that cannot be read.", "Export it again.") from error
 
 
 def is_ours(content: bytes) -> bool:

@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 
 from tledge.modalities.image import ImageReader, WholeImageReader
-from tledge.modalities.reader import Feed, Reader, Source, describe
+from tledge.modalities.reader import Feed, Part, Reader, Shown, Source, describe
 from tledge.modalities.sound import SoundReader
 from tledge.modalities.text import TOKENIZER_KEY, TextReader
 from tledge.modalities.vector import VectorReader
 from tledge.schema import InputSpec, PreprocessSpec, SoundSpec, SpectrogramSpec, TextSpec, VectorSpec
 
-__all__ = ["KEPT_METADATA", "READERS", "SPECS", "Feed", "Reader", "Source", "preprocess", "reader", "spec_from"]
+__all__ = [
+    "KEPT_METADATA",
+    "READERS",
+    "SPECS",
+    "Feed",
+    "Part",
+    "Reader",
+    "Shown",
+    "Source",
+    "preprocess",
+    "reader",
+    "spec_from",
+]
 
 _READERS = (ImageReader, VectorReader, SoundReader, TextReader)
 READERS: dict[str, type[Reader]] = {each.kind: each for each in _READERS}

@@ -11,7 +11,7 @@ import numpy as np
 from tledge import native
 from tledge.decode import decode
 from tledge.errors import DataError
-from tledge.modalities.reader import Part, Reader, Source, describe, to_base64
+from tledge.modalities.reader import Part, Reader, Shown, Source, describe, to_base64
 from tledge.schema import Fit, GoldenSample, Interpolation, PreprocessSpec
 
 
@@ -34,6 +34,7 @@ class ImageReader(Reader):
     """Picture files, or uint8 [H, W, 3] RGB or [H, W] grey → uint8 [height, width, 3] RGB."""
 
     kind, noun, revision = "image", "picture", 2
+    example, unit = "new.jpg", "px"
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return the picture at the model's size."""
@@ -73,6 +74,11 @@ class ImageReader(Reader):
         known = [(spec.kind, (cls.kind,)), (spec.fit, get_args(Fit)), (spec.interpolation, get_args(Interpolation))]
         if any(word not in words for word, words in known):
             raise ValueError("an unknown word")
+
+    @classmethod
+    def shown(cls, source: Source, part: Part | None = None) -> Shown:
+        """Return the pixels, of a large JPEG as few as there may be."""
+        return Shown(pixels=_checked(source) if isinstance(source, np.ndarray) else decode(source))
 
     def to_golden(self, row: np.ndarray) -> GoldenSample:
         """Return the pixels as a PNG in base64."""

@@ -6,6 +6,7 @@ import base64
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,15 +19,31 @@ Feed = dict[str, np.ndarray]
 Part = tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A sample as a person sees or hears it: a `text`, `pixels` uint8 [H, W(, 3)], or `samples` float32 [n], -1..1.
+
+    Samples are at `rate` Hz, 0 where that is not known.
+    """
+
+    text: str = ""
+    pixels: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    rate: int = 0
+
+
 class Reader(ABC):
     """How samples of one `kind` become what a graph takes; `noun` is what a user calls one of them.
 
+    `example` is how `tledge predict` is given one, `unit` what the size of a backbone's input counts.
     `spec` says what the graph takes; `metadata` is that of the graph's file. `revision` is part of the key of cached
     features: raise it when a row that a sample becomes changes. Rows are `even` when all have one shape.
     """
 
     kind: ClassVar[str]
     noun: ClassVar[str]
+    example: ClassVar[str]
+    unit: ClassVar[str]
     revision: ClassVar[int] = 1
     even: ClassVar[bool] = True
 
@@ -104,6 +121,13 @@ class Reader(ABC):
     def inputs(self) -> dict[str, tuple[str, list[int | str]]]:
         """Return the graph's inputs by name: onnxruntime's word for the type, and the shape behind the batch."""
 
+    def examples(self, golden: Sequence[GoldenSample]) -> tuple[Feed, tuple[str, ...]]:
+        """Return what to feed a graph that is measured, one row for each sample, and in words what that takes as given.
+
+        Nothing where any numbers of the right type will do. Raises as `from_golden`.
+        """
+        return {}, ()
+
     # ── What stands in files ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -120,6 +144,11 @@ class Reader(ABC):
     @abstractmethod
     def check(cls, spec: Any) -> None:
         """Raise ValueError when `spec`, whose fields are of their types, holds a word or number that cannot be."""
+
+    @classmethod
+    @abstractmethod
+    def shown(cls, source: Source, part: Part | None = None) -> Shown:
+        """Return `source`, as `load` takes it, for a person to look at. Raises DataError or OSError without it."""
 
     @abstractmethod
     def to_golden(self, row: np.ndarray) -> GoldenSample:

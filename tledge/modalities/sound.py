@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
 
-from tledge.decode_sound import decode_sound, within_full_scale
+from tledge.decode_sound import decode_sound, duration, within_full_scale
 from tledge.errors import DataError
-from tledge.modalities.reader import Part, Reader, Source, describe, to_base64
+from tledge.modalities.reader import Feed, Part, Reader, Shown, Source, describe, to_base64
 from tledge.schema import GoldenSample, SoundFit, SoundSpec
 
 _FULL_SCALE_16 = 32767
 _TYPES = ("float32", "float64", "int16")
+_SHOWN_RATE, _SHOWN_S = 16_000, 30.0  # what a person needs to know a sound again
 
 
 def window_starts(length: int, spec: SoundSpec) -> list[int]:
@@ -36,6 +38,7 @@ class SoundReader(Reader):
     """
 
     kind, noun, revision = "audio", "sound", 1
+    example, unit = "new.wav", "samples"
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return one window, float32 [samples], as `spec.fit` says; of a file, `part` is all that is looked at."""
@@ -82,6 +85,11 @@ class SoundReader(Reader):
         """How long a window lasts."""
         return self.spec.samples / self.spec.rate
 
+    def examples(self, golden: Sequence[GoldenSample]) -> tuple[Feed, tuple[str, ...]]:
+        """Return the golden samples: what is fed sets what some spectrograms cost."""
+        rows = [self.from_golden(sample) for sample in golden]
+        return (self.feed(rows), (f"{self.kind}: the golden samples",)) if rows else ({}, ())
+
     @classmethod
     def size(cls, spec: SoundSpec) -> str:
         """Return seconds and rate."""
@@ -94,6 +102,14 @@ class SoundReader(Reader):
             raise ValueError("an unknown word")
         if spec.rate < 1 or spec.samples < 1 or spec.hop < 0:
             raise ValueError("a number below what it can be")
+
+    @classmethod
+    def shown(cls, source: Source, part: Part | None = None) -> Shown:
+        """Return the sound, or its `part`, at a rate for speech; of a long one the first half a minute."""
+        if isinstance(source, np.ndarray):
+            return Shown(samples=_from_array(source))
+        start, end = part or (0.0, duration(source))
+        return Shown(samples=decode_sound(source, _SHOWN_RATE, start, min(end, start + _SHOWN_S)), rate=_SHOWN_RATE)
 
     def to_golden(self, row: np.ndarray) -> GoldenSample:
         """Return the samples as little-endian int16 in base64: rounded, but every later time the same."""

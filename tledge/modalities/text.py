@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tledge.errors import DataError, MissingExtra, ModelError
-from tledge.modalities.reader import Feed, Part, Reader, Source, describe, to_base64
+from tledge.modalities.reader import Feed, Part, Reader, Shown, Source, describe, to_base64
 from tledge.schema import GoldenSample, TextSpec
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _MULTIPLE = 8
 _STEPS = ((16, 1), (32, 2), (64, 4))
 _MOST_TOKENS = 1 << 20
 _SHOWN = 40
+_MEASURED_TOKENS = 32  # a sentence or two; all models are measured on as many, so that they compare
 _BOM, _BOMS_16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _WINDOW = 16  # characters per token that are looked at first: four times what English takes
 
@@ -37,6 +38,7 @@ class TextReader(Reader):
     """
 
     kind, noun, even = "text", "text", False
+    example, unit = "--text '…'", "tokens"
 
     def __init__(self, spec: TextSpec, metadata: Mapping[str, str]) -> None:
         super().__init__(spec, metadata)
@@ -100,6 +102,14 @@ class TextReader(Reader):
         """Return `input_ids` and `attention_mask`, int64 [T]."""
         return {name: ("tensor(int64)", ["T"]) for name in ("input_ids", "attention_mask")}
 
+    def examples(self, golden: Sequence[GoldenSample]) -> tuple[Feed, tuple[str, ...]]:
+        """Return the tokens of the golden samples, over and over until there are 32 of each."""
+        length = min(_MEASURED_TOKENS, self.spec.max_tokens)
+        tokens = [self.from_golden(sample) for sample in golden]
+        ids = np.stack([np.resize(row, length) for row in tokens or [np.array([self.spec.pad_id], np.int64)]])
+        said = f"T = {length}", "input_ids: those of the golden samples, repeated", "attention_mask: all 1"
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}, said
+
     # ── What stands in files ─────────────────────────────────────────────────────────────────────────────────────────
 
     @classmethod
@@ -112,6 +122,11 @@ class TextReader(Reader):
         """Raise ValueError for another word than text, and for numbers that are none of tokens."""
         if spec.kind != cls.kind or not 0 < spec.max_tokens <= _MOST_TOKENS or not 0 <= spec.pad_id < 2**31:
             raise ValueError("an unknown word, or a number that cannot be")
+
+    @classmethod
+    def shown(cls, source: Source, part: Part | None = None) -> Shown:
+        """Return the text as it is."""
+        return Shown(text=_text_of(source))
 
     def to_golden(self, row: np.ndarray) -> GoldenSample:
         """Return the tokens as little-endian int32 in base64: what was cut off a text could not be had back."""

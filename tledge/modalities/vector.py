@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from tledge.errors import DataError
-from tledge.modalities.reader import Part, Reader, Source, describe, to_base64
+from tledge.modalities.reader import Part, Reader, Shown, Source, describe, to_base64
 from tledge.schema import GoldenSample, VectorSpec
+
+_MOST_SHOWN = 24
 
 
 class VectorReader(Reader):
     """Arrays of `spec.length` numbers of any shape → float32 [length]."""
 
     kind, noun, revision = "vector", "vector", 2
+    example, unit = "new.npz", "numbers"
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return the numbers of `source`, float32 [length]; they must be finite."""
@@ -53,6 +56,14 @@ class VectorReader(Reader):
         """Raise ValueError for another word than vector."""
         if spec.kind != cls.kind:
             raise ValueError("an unknown word")
+
+    @classmethod
+    def shown(cls, source: Source, part: Part | None = None) -> Shown:
+        """Return the first numbers in three digits."""
+        if not isinstance(source, np.ndarray):
+            raise DataError("a vector is an array, this is a file")
+        said = ", ".join(f"{number:.3g}" for number in source.reshape(-1)[:_MOST_SHOWN])
+        return Shown(text=said + ", …" * (source.size > _MOST_SHOWN))
 
     def to_golden(self, row: np.ndarray) -> GoldenSample:
         """Return the numbers as little-endian float32 in base64."""

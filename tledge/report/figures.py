@@ -13,8 +13,10 @@ _DOT_RADIUS = 3, 9
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> str:
+def reliability(bins: Sequence[ReliabilityBin], things: str) -> str:
     """Return the SVG of confidence against accuracy, with the share of samples per bin behind it; empty without bins.
+
+    `things` is what a user calls the samples.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", figure 4.
     """
@@ -29,9 +31,9 @@ def reliability(bins: Sequence[ReliabilityBin]) -> str:
     chart.value_formatter = lambda value: words.percent(value, 0)
     chart.y_labels = [0, 0.2, 0.4, 0.6, 0.8, 1]
     chart.x_labels = [{"value": value, "label": words.percent(value, 0)} for value in _tenths(start)]
-    chart.add("images", _columns(filled, total), fill=True, show_dots=False)
+    chart.add(things, _columns(filled, total), fill=True, show_dots=False)
     chart.add("ideal", [(start, start), (1, 1)], show_dots=False)
-    chart.add("model", [_point(each, total) for each in filled])
+    chart.add("model", [_point(each, total, things) for each in filled])
     return svg.render(chart, "Reliability diagram: how often the model was right, by how confident it was")
 
 
@@ -57,10 +59,10 @@ def _columns(bins: Sequence[ReliabilityBin], total: int) -> list[tuple[float, fl
     return corners
 
 
-def _point(each: ReliabilityBin, total: int) -> dict[str, Any]:
+def _point(each: ReliabilityBin, total: int, things: str) -> dict[str, Any]:
     small, large = _DOT_RADIUS
     label = (
-        f"{words.count(each.count)} images with a confidence of {words.percent(each.confidence)} on average: "
+        f"{words.count(each.count)} {things} with a confidence of {words.percent(each.confidence)} on average: "
         f"{words.percent(each.accuracy)} right"
     )
     radius = round(small + (large - small) * math.sqrt(each.count / total), 2)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tledge.errors import MissingExtra, OutputError
-from tledge.report import figures, tables, thumbnails, words
+from tledge.modalities import READERS
+from tledge.report import figures, gallery, tables, words
 from tledge.schema import ReportData
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ FILES_SHOWN = 200
 def render(data: ReportData) -> str:
     """Return the report as one HTML page that needs no other file, no network and no script.
 
-    The same data gives the same page, as long as the pictures of its mistakes do not change. Whatever comes from
+    The same data gives the same page, as long as the files of its mistakes do not change. Whatever comes from
     outside (class names, paths, warnings) is shown as text; bytes of a file name that are not UTF-8 appear as `\\xNN`.
     Raises MissingExtra when jinja2 or pygal is not installed.
     """
@@ -64,6 +65,8 @@ def _contents(data: ReportData) -> dict[str, Any]:
     return {
         "result": result,
         "metrics": result.metrics,
+        "noun": READERS[result.kind].noun,
+        "things": words.things(result),
         "environment": data.environment,
         "run_name": Path(result.run).name or result.run,
         "interval": words.interval(result),
@@ -73,9 +76,9 @@ def _contents(data: ReportData) -> dict[str, Any]:
         "confusion": tables.confusion(result.metrics),
         "confused_pairs": tables.confused_pairs(result.metrics),
         "stages": tables.stages(result.seconds),
-        "mistakes": thumbnails.with_pictures(by_confidence[:MISTAKES_SHOWN]),
+        "mistakes": gallery.exhibits(by_confidence[:MISTAKES_SHOWN]),
         "mistakes_total": max(len(data.mistakes), tables.tested(result) - tables.right(result)),
-        "reliability": figures.reliability(data.reliability),
+        "reliability": figures.reliability(data.reliability, words.things(result)),
         "bins": [each for each in data.reliability if each.count],
         "cross_validation": figures.cross_validation(result.l2_path, result.l2) if result.l2 else "",
         "repeat": words.repeat(result),

@@ -10,7 +10,7 @@ from tledge.schema import ClassMetrics, Metrics, TrainResult
 MATRIX_CLASSES = 30
 PAIRS_SHOWN = 20
 _STAGES = {
-    "scan": "Find and fingerprint the images",
+    "scan": "Find and fingerprint the samples",
     "backbone": "Find or convert the backbone",
     "extract": "Compute or fetch features",
     "tune": "Fine-tune the backbone",

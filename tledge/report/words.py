@@ -8,6 +8,7 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
+from tledge.modalities import READERS
 from tledge.report import tables
 from tledge.schema import TrainResult
 
@@ -77,11 +78,17 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def things(result: TrainResult) -> str:
+    """Return what a user calls the samples of the run."""
+    return f"{READERS[result.kind].noun}s"
+
+
 def summary(result: TrainResult) -> str:
     """Return what the run found, in sentences that need no knowledge of the field."""
     tested = tables.tested(result)
     if not tested:
-        return "No images were held out, so nothing is known about how well this model does on images it has not seen."
+        unseen = f"nothing is known about how well this model does on {things(result)} it has not seen"
+        return f"No {things(result)} were held out, so {unseen}."
     if result.multilabel:
         right = percent(tables.right(result) / tested)
         return f"Of {count(tested)} held-out samples, {right} were given all of their labels and no other."
@@ -91,7 +98,8 @@ def summary(result: TrainResult) -> str:
 def _accuracy(result: TrainResult, tested: int) -> str:
     correct = tables.right(result)
     return (
-        f"On {count(tested)} held-out images the model was right {count(correct)} times ({percent(correct / tested)})."
+        f"On {count(tested)} held-out {things(result)} the model was right {count(correct)} times "
+        f"({percent(correct / tested)})."
     )
 
 
@@ -114,7 +122,7 @@ def _weakest(result: TrainResult) -> str:
     if weakest.recall == 1.0:
         return ""
     missed = percent(1 - weakest.recall)
-    return f"It misses “{weakest.name}” most often: {missed} of its images were taken for another class."
+    return f"It misses “{weakest.name}” most often: {missed} of its {things(result)} were taken for another class."
 
 
 def wilson(hits: int, trials: int) -> tuple[float, float]:
@@ -141,7 +149,7 @@ def next_commands(result: TrainResult) -> list[tuple[str, str]]:
         ),
         ("Check that the model file is whole and answers as it did here", _join("verify", result.model)),
         ("Measure how fast it runs on this machine", _join("bench", result.model)),
-        ("Label new images", _join("predict", result.model) + " IMAGE…"),
+        (f"Label new {things(result)}", f"{_join('predict', result.model)} {READERS[result.kind].example}"),
     ]
 
 

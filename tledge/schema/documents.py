@@ -9,7 +9,7 @@ import numpy as np
 
 from tledge.schema.heads import Metrics
 from tledge.schema.networks import BackboneInfo, Precision
-from tledge.schema.samples import Problem
+from tledge.schema.samples import Kind, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class TrainResult:
     cross_validation: CrossValidation | None = None
     fine_tuning: FineTuning | None = None
     threads: int = 0
+    kind: Kind = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,8 @@ class Prediction:
 class Mistake:
     """A test sample that the head got wrong, for the report: names of the true and the predicted class.
 
-    `value` is the sample itself where it is no file.
+    `value` is the sample itself where it is no file; `part` is from where to where in seconds it goes, of a longer
+    sound.
     """
 
     path: str
@@ -157,6 +159,8 @@ class Mistake:
     predicted: str
     probability: float
     value: np.ndarray | str | None = field(default=None, compare=False, repr=False)
+    kind: Kind = "image"
+    part: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from tledge.schema.documents import CacheCounts, GoldenCheck
 from tledge.schema.heads import Metrics
 from tledge.schema.networks import GraphInput, Target
+from tledge.schema.samples import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +235,4 @@ class ExportResult:
     input: GraphInput = "tensor"
     batch: int | None = None
     input_parity: InputParity | None = None
+    kind: Kind = "image"

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tledge.schema.samples import Problem, Sample
+from tledge.schema.samples import Kind, Problem, Sample
 
 Fit = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
@@ -155,10 +155,11 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class BackboneInfo:
-    """What `tledge backbones` tells of one backbone. `input_size` is the side in pixels that it was trained at.
+    """What `tledge backbones` tells of one backbone, for samples of `kind`.
 
-    `parameters` counts trainable numbers up to the features, `macs` its multiply-adds for one picture of that size;
-    `weights_hint` says how the weights come to this machine.
+    `input_size` is the side of a picture in pixels that it was trained at, the samples of a sound that it takes at a
+    time, or the most tokens of a text. `parameters` counts trainable numbers up to the features, `macs` its
+    multiply-adds for one sample of that size; `weights_hint` says how the weights come to this machine.
     """
 
     name: str
@@ -169,6 +170,7 @@ class BackboneInfo:
     weights_available: bool
     weights_hint: str
     macs: int | None = None
+    kind: Kind = "image"
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,6 @@ def _none_fits(made: Sequence[Candidate], tried: tuple[CandidateFigures, ...], l
     said = budgets.in_words(budgets.breaches(nearest.comparison, limits))
     return CheckFailed(
         f"No precision keeps every budget. The nearest is {nearest.precision}: {said}. No file was written.",
-        "Allow more, train on more pictures, or use a smaller backbone.",
+        "Allow more, train on more samples, or use a smaller backbone.",
         replace(nearest.comparison, candidates=tried),
     )

@@ -95,7 +95,7 @@ def check(found: Comparison, budgets: Budgets) -> None:
     if failed:
         raise CheckFailed(
             f"{in_words(failed)}. No file was written.",
-            "Use '--precision fp32', train on more pictures, or allow more.",
+            "Use '--precision fp32', train on more samples, or allow more.",
             found,
         )
 

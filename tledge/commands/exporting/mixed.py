@@ -129,7 +129,7 @@ def _rows(tried: Sequence[Candidate], found: Candidate | None, limits: Budgets) 
 
 def _none_keeps(last: Comparison, steps: Steps, original: Original) -> CheckFailed:
     said = budgets.in_words(budgets.breaches(last, steps.limits))
-    hint = "train on more pictures, or allow more."
+    hint = "train on more samples, or allow more."
     if _float_breaks(steps, original):
         return CheckFailed(f"{said}. The float model breaks it too. No file was written.", hint.capitalize(), last)
     with_layers = f", with {last.candidates[-1].float_layers} of the layers back in float" if last.candidates else ""

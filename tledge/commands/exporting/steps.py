@@ -12,6 +12,7 @@ from tledge.commands import pipeline, run_folder
 from tledge.commands.clock import Clock
 from tledge.commands.exporting import budgets, head_choice
 from tledge.errors import DataError, TledgeError
+from tledge.modalities import READERS
 from tledge.model import Recipe
 from tledge.model.precision import calibration_pictures
 from tledge.model.precision.thresholds import METHODS
@@ -247,4 +248,7 @@ def reload(
 
 def _require_pictures(backbone: Backbone, packaging: Packaging) -> None:
     if packaging.input == "image" and backbone.preprocess.kind != "image":
-        raise TledgeError("This run was trained on vectors: there are no pictures to resize.", "Use '--input tensor'.")
+        found = READERS[backbone.preprocess.kind].noun
+        raise TledgeError(
+            f"This run was trained on {found}s: there are no pictures to resize.", "Use '--input tensor'."
+        )

@@ -37,5 +37,5 @@ def read(path: str | Path) -> Listing:
             return source.scan(path)
     raise DataError(
         f"Data must be a folder, or a file .csv, .tsv, .jsonl, .ndjson, .parquet or .npz; {path} is neither.",
-        "Name a folder that holds one folder of pictures per class, for instance.",
+        "Name a folder that holds one folder of samples per class, for instance.",
     )

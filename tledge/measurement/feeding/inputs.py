@@ -82,8 +82,11 @@ def samples(
     name: str,
     arrays: Mapping[str, np.ndarray] | None = None,
     source: str | None = None,
+    taken: Sequence[str] = (),
 ) -> Samples:
     """Return what the graph in `session`, called `name` in errors, takes; `arrays` from the file `source` go first.
+
+    Without a `source` these are not the user's, and `taken` says in words what they take for granted.
 
     The batch is the dimension that says so, else the first one that is free or the same number for all inputs. A graph
     that takes a camera's pictures of any size gets one at a time. Raises ModelError for inputs that nothing can be made
@@ -103,7 +106,7 @@ def samples(
     given = fit({each.name: each for each in inputs}, shapes, arrays, _TYPES, str(source))
     tensors = tuple(_tensor(each, shapes[each.name], name, each.name in given) for each in inputs)
     made_up = [told for each in tensors if each.name not in given and (told := _told(each))]
-    return Samples(tensors, batch, (*sizes.assumed, *made_up), given, source)
+    return Samples(tensors, batch, (*taken, *sizes.assumed, *made_up), given, source)
 
 
 def _known(inputs: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
