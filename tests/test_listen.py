@@ -33,7 +33,7 @@ LOW, HIGH = 400.0, 1200.0
 CLASSES = ("low", "high", "nothing")
 SECONDS = 8.0
 TONES = (("low", 2.0, 4.0), ("high", 5.0, 6.5))
-NEAR = 0.2  # seconds; a window is half of one, four begin in it
+NEAR = 0.2  # seconds; a window is half of one, twelve begin in it
 
 
 def power_backbone(folder: Path) -> Backbone:
@@ -139,7 +139,7 @@ def test_tones_of_a_file_are_events_at_their_times(tmp_path, model, rate, channe
     ]
     assert tuple(event for event in told if event.end_s is not None) == found.events
     assert found.audio_seconds == pytest.approx(SECONDS, abs=0.001)
-    assert found.windows == 61  # one that begins at 0, and one every eighth of a second until 7.5
+    assert found.windows == 182  # from 0 to 7.5 s every 333 samples, and one more to the end
     assert found.real_time_factor == found.work_seconds / found.audio_seconds > 0
 
 
@@ -216,8 +216,8 @@ def test_several_labels_overlap_and_have_their_own_thresholds(tmp_path):
     assert at_the_tones(found.events, tones)
     assert found.on == {"low": 0.4, "high": 0.7}
     assert found.off == pytest.approx({"low": 0.24, "high": 0.42})
-    asked = tledge.listen(path, io.BytesIO(content), on=0.9, off=0.1)
-    assert asked.on == {"low": 0.9, "high": 0.9} and asked.off == {"low": 0.1, "high": 0.1}
+    asked = tledge.listen(path, io.BytesIO(content), on=0.99, off=0.01)
+    assert asked.on == {"low": 0.99, "high": 0.99} and asked.off == {"low": 0.01, "high": 0.01}
     assert asked.events[0].start_s > found.events[0].start_s and asked.events[0].end_s > found.events[0].end_s
 
 
@@ -440,7 +440,7 @@ def test_the_document_is_for_scripts(tmp_path, model):
     found = json.loads(result.stdout)
     assert result.exit_code == 0 and found["input"] == str(path) and not found["interrupted"]
     assert [event["label"] for event in found["events"]] == ["low", "high"]
-    assert (found["window_s"], found["hop_s"], found["smooth"]) == (0.5, 0.125, 3)
+    assert (found["window_s"], found["hop_s"], found["smooth"]) == (0.5, 333 / RATE, 3)
     assert found["real_time_factor"] == pytest.approx(found["work_seconds"] / SECONDS)
     refused = CliRunner().invoke(app, ["listen", str(model), "-i", "-", "--json"], input=b"")
     assert refused.exit_code == 2 and "held none" in json.loads(refused.stdout)["error"]["message"]

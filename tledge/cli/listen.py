@@ -19,7 +19,7 @@ def listen(
     input: Annotated[
         str, typer.Option("--input", "-i", help="A sound file; - is raw samples on standard input.", metavar="FILE|-")
     ],
-    hop: Annotated[float | None, typer.Option(help="Seconds between windows [a quarter of one].")] = None,
+    hop: Annotated[float | None, typer.Option(help="Seconds between windows [a twelfth of one].")] = None,
     smooth: Annotated[int, typer.Option(help="How many windows a score is averaged over.")] = 3,
     on: Annotated[float | None, typer.Option(help="The score at which an event begins [the model's, or 0.5].")] = None,
     off: Annotated[float | None, typer.Option(help="The score below which it ends [0.6 of --on].")] = None,

@@ -39,7 +39,7 @@ def listen(
     on_event: Callable[[SoundEvent], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> ListenResult:
-    """Run `model` on windows of a stream, `hop` seconds apart (by default a quarter of a window), until it ends.
+    """Run `model` on windows of a stream, `hop` seconds apart (by default a twelfth of a window), until it ends.
 
     `input` is a sound file of any length, or "-", standard input, or an open binary file that gives raw samples:
     `encoding` s16le (the default) or f32le, `rate` (the model's) a second, `channels` (1) interleaved. A file is read

@@ -15,6 +15,7 @@ class RunningMean:
     """The mean of the last `count` windows: of their scores, and of the times in their middle.
 
     That time is what the mean score stands for, so that smoothing moves no event.
+    Source: Chen et al. 2014, Small-footprint keyword spotting using deep neural networks (posterior smoothing).
     """
 
     def __init__(self, count: int) -> None:
