@@ -225,6 +225,11 @@ def wholes(probabilities: np.ndarray, samples: Sequence[Sample]) -> tuple[np.nda
     return means, [_whole([samples[at] for at in rows]) for rows in places.values()]
 
 
+def count_wholes(samples: Sequence[Sample]) -> int:
+    """Return how many `samples` there are, all windows of a whole being one."""
+    return sum(not sample.whole for sample in samples) + len({sample.whole for sample in samples} - {""})
+
+
 def _whole(windows: Sequence[Sample]) -> Sample:
     parts = [window.part for window in windows if window.part is not None]
     if not windows[0].whole or not parts:

@@ -62,7 +62,8 @@ def write(work: Path, trained: Trained, order: Order, clock: Clock) -> TrainResu
 
 def _write_model(work: Path, trained: Trained) -> int:
     dataset, fitted = trained.dataset, trained.fitted
-    manifest = pipeline.manifest_of(trained.backbone, dataset, fitted.head, fitted.metrics.accuracy, len(fitted.rows))
+    whole_rows, wholes = pipeline.wholes(fitted.rows, fitted.tested.samples)
+    manifest = pipeline.manifest_of(trained.backbone, dataset, fitted.head, fitted.metrics.accuracy, len(wholes))
     graph = heads.graph(fitted.head, trained.backbone.dimension)
     content, _ = model.build(trained.backbone, graph, manifest, fitted.tested.samples, fitted.rows)
     (work / run_folder.MODEL).write_bytes(content)
@@ -71,7 +72,7 @@ def _write_model(work: Path, trained: Trained) -> int:
         shutil.copyfile(trained.tuned.network.keras, work / run_folder.KERAS)
     (work / run_folder.HEAD).write_bytes(run_folder.head_bytes(fitted.head, dataset.classes))
     (work / run_folder.PREDICTIONS).write_bytes(
-        run_folder.predictions_csv(fitted.tested.samples, fitted.rows, dataset, fitted.head.thresholds)
+        run_folder.predictions_csv(wholes, whole_rows, dataset, fitted.head.thresholds)
     )
     return len(content)
 
@@ -102,7 +103,7 @@ def _document(trained: Trained, order: Order, size: int, clock: Clock) -> TrainR
         options=asdict(order.options),
         classes=dataset.classes,
         class_counts=findings.class_counts(dataset),
-        samples=SampleCounts(len(dataset.train), len(dataset.val), len(dataset.test)),
+        samples=SampleCounts(*map(pipeline.count_wholes, (dataset.train, dataset.val, dataset.test))),
         cache=trained.cache,
         l2=head.facts.get("l2"),
         l2_path=head.path,

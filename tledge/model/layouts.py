@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tledge import places
 from tledge.errors import MissingExtra, TledgeError
+from tledge.modalities import READERS
 
 if TYPE_CHECKING:
     import onnx
@@ -83,8 +84,9 @@ def _web(content: bytes) -> dict[PurePosixPath, bytes]:
     model = _parsed(content)
     entries = _entries(model)
     manifest = json.loads(entries["tledge.manifest"])
-    if manifest["preprocess"]["kind"] != "image":
-        raise TledgeError("A page in a browser takes pictures, and this model takes vectors.", "Use --layout file.")
+    if (kind := manifest["preprocess"]["kind"]) != "image":
+        found = f"{READERS[kind].noun}s"
+        raise TledgeError(f"A page in a browser takes pictures, and this model takes {found}.", "Use --layout file.")
     if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value > 1:
         raise TledgeError("The page classifies one picture at a time, this model wants more.", "Leave --batch away.")
     labels = {key: manifest[key] for key in ("classes", "multilabel", "thresholds")}

@@ -179,8 +179,9 @@ class Steps:
 
     def build(self, backbone: Backbone, head: Head, features: Features, rows: np.ndarray, scores: Metrics) -> Any:
         """Return the model file, and how its golden samples come out."""
-        manifest = pipeline.manifest_of(backbone, self.dataset, head, scores.accuracy, len(rows))
         samples = self.tested(features).samples
+        tested = pipeline.count_wholes(samples)
+        manifest = pipeline.manifest_of(backbone, self.dataset, head, scores.accuracy, tested)
         with self.clock.stage("build", "Joining the model"):
             graph = heads.graph(head, backbone.dimension)
             return model.build(backbone, graph, manifest, samples, rows, self.packaging)
