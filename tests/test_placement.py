@@ -15,7 +15,7 @@ from simulated_gpu import Build
 from typer.testing import CliRunner
 
 import tledge
-from tledge import engine, heads, outline, placement
+from tledge import engine, heads, modalities, outline, placement
 from tledge.cli.app import app
 from tledge.errors import EngineError
 from tledge.measurement import open_subject
@@ -208,7 +208,8 @@ def model(tmp_path: Path) -> Path:
     backbone = make_backbone(tmp_path / "graphs")
     graph, batch = join(backbone, heads.graph(make_head(2), 8)), np.zeros((1, 16, 16, 3), np.uint8)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    golden = golden_samples(batch, session.run(["probabilities"], {"image": batch})[0])
+    reader = modalities.reader(backbone.preprocess)
+    golden = golden_samples(list(batch), reader, lambda rows: session.run(["probabilities"], reader.feed(rows))[0])
     manifest = make_manifest(backbone, ["left", "right"])
     path = tmp_path / "model.onnx"
     path.write_bytes(stamp(graph, replace(manifest, golden=golden)))

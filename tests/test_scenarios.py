@@ -362,7 +362,7 @@ def test_what_fails_during_a_run_ends_it_and_is_raised(scenario):
     with pytest.raises(ModelError, match="It is broken"):
         LoadGen().run(scenario, answer, samples=1, seconds=30, **SETTINGS[scenario])
     assert time.perf_counter() - begin < 10
-    assert LoadGen().run("SingleStream", lambda *_: time.sleep(0.001), samples=1, seconds=0.1).validity.valid
+    assert LoadGen().run("SingleStream", lambda *_: time.sleep(0.001), samples=1, seconds=1).validity.valid
 
 
 @needs_loadgen

@@ -14,7 +14,7 @@ from conftest import make_backbone, make_head, make_manifest
 from typer.testing import CliRunner, Result
 
 import tledge
-from tledge import heads
+from tledge import heads, modalities
 from tledge.cli.app import app
 from tledge.errors import CheckFailed, MissingExtra, ModelError, OutputError, TledgeError
 from tledge.model import signature as signature_room
@@ -50,9 +50,9 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     graph = join(backbone, heads.graph(make_head(2), 8))
     batch = np.zeros((1, 16, 16, 3), np.uint8)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    (rows,) = session.run(["probabilities"], {"image": batch})
-    manifest = make_manifest(backbone, ["left", "right"])
-    return stamp(graph, dataclasses.replace(manifest, golden=golden_samples(batch, rows)))
+    reader = modalities.reader(backbone.preprocess)
+    golden = golden_samples(list(batch), reader, lambda rows: session.run(["probabilities"], reader.feed(rows))[0])
+    return stamp(graph, dataclasses.replace(make_manifest(backbone, ["left", "right"]), golden=golden))
 
 
 @pytest.fixture
