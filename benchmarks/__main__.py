@@ -1,7 +1,7 @@
 """Run every benchmark, keep the documents in benchmarks/results/MACHINE/COMMIT.json, and write README's table anew.
 
-    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--digits DIR] [--nncf PYTHON] [--keep]
-                         [NAME…]
+    python -m benchmarks [--flowers DIR] [--fashion-mnist DIR] [--foreign DIR] [--digits DIR] [--texts DIR]
+                         [--nncf PYTHON] [--keep] [NAME…]
 
 With names, only those run, and nothing is kept unless --keep says so: then it is added to what was kept of this commit.
 """
@@ -22,14 +22,17 @@ from tledge import machine, places
 
 NAMES = (
     *("startup", "resize_normalize", "preprocess", "pipeline", "head", "calibrate", "int8", "presets", "precision"),
-    *("overhead", "gate", "latency", "train", "accuracy", "applications", "recipes", "finetune", "sounds", "gpu"),
+    *("overhead", "gate", "latency", "train", "accuracy", "applications", "recipes", "finetune"),
+    *("sounds", "texts", "questions", "gpu"),
 )
 _TAKES = {
     "accuracy": ("flowers",),
     "calibrate": ("nncf",),
     "latency": ("flowers",),
     "precision": ("flowers", "fashion_mnist", "foreign", "nncf"),
+    "questions": ("texts",),
     "sounds": ("digits",),
+    "texts": ("texts",),
     "train": ("flowers",),
 }
 _NOTHING_TO_MEASURE = 3
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--flowers", type=Path, metavar="DIR", help="pictures for accuracy, latency, precision, train")
     parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="idx files for precision")
     parser.add_argument("--digits", type=Path, metavar="DIR", help="recordings of spoken digits for sounds")
+    parser.add_argument("--texts", type=Path, metavar="DIR", help="TREC's questions for questions, texts")
     parser.add_argument("--foreign", type=Path, metavar="DIR", help="ONNX files of others for precision")
     parser.add_argument(
         "--nncf", type=Path, metavar="PYTHON", help="an interpreter with NNCF, for calibrate, precision"
