@@ -49,7 +49,9 @@ def claims(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         theirs = SentenceTransformer(str(minilm.folder()), device="cpu")
         stages["sentence-transformers"] = lambda: theirs.encode(texts, show_progress_bar=False)
         ours = encode(texts, backbone)  # theirs have length one
-        error = np.abs(ours / np.linalg.norm(ours, axis=1, keepdims=True) - stages["sentence-transformers"]()).max()
+        error = float(
+            np.abs(ours / np.linalg.norm(ours, axis=1, keepdims=True) - stages["sentence-transformers"]()).max()
+        )
         yield measure.claim("minilm_l6: largest difference of a feature", (error,) * 3, at_most=TOLERANCE)
     seconds = measure.interleave(stages, ROUNDS)
     for name, times in seconds.items():
