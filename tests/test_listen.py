@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -373,7 +374,9 @@ def test_end_to_end_is_refused_in_words(model):
 def started(model: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "tledge", "listen", str(model), "--input", "-", "--ignore", "nothing", *options]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **pipes, bufsize=0)
+    # A shell has its background jobs ignore Ctrl-C, and a test run may be one.
+    listening = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, **pipes, bufsize=0, preexec_fn=listening)
 
 
 def test_events_are_told_while_the_stream_goes_on(model):

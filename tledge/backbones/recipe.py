@@ -61,7 +61,7 @@ def preprocess_spec(recipe: Recipe, input_size: int | None = None) -> Preprocess
 def check_pool(pool: str | None) -> None:
     """Raise BackboneError for a way to pool that maps of features do not have; None is theirs to choose."""
     if pool not in (None, *POOLS):
-        raise BackboneError(f"Features are not pooled by {pool!r} here.", did_you_mean(pool, POOLS))
+        raise BackboneError(f"There is no way to pool called {pool!r} here.", did_you_mean(pool, POOLS))
 
 
 def arguments(recipe: Recipe, options: BackboneOptions) -> dict[str, Any]:
