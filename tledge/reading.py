@@ -16,4 +16,4 @@ def read(sample: Sample, reader: Reader) -> np.ndarray:
     if not sample.view:
         return row
     content = sample.digest if sample.part is None else f"{sample.digest} {sample.part}"
-    return augment.apply(sample.view, content, row, reader.spec.rate if reader.kind == "audio" else 0)
+    return augment.apply(sample.view, content, row, reader.rate)

@@ -13,7 +13,8 @@ from tledge.backbones.from_onnx import intake
 from tledge.backbones.from_onnx.cut import find_cut
 from tledge.backbones.from_onnx.fold_constants import fold_constants
 from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants, rename
-from tledge.backbones.from_onnx.opset import settle_opset, settle_versions
+from tledge.backbones.from_onnx.opset import settle_opset
+from tledge.backbones.from_onnx.rebuild import finish
 from tledge.backbones.from_onnx.widen import widen
 from tledge.backbones.tokenizer_json import TokenizerJson
 from tledge.errors import BackboneError, ModelError
@@ -104,7 +105,6 @@ def _check_inputs(graph: Any, name: str) -> None:
 def _rebuilt(
     network: Any, tensor: str, rank: int, pool: str, dimension: int, tokenizer: TokenizerJson, name: str
 ) -> Any:
-    import onnx
     from onnx import compose, helper
 
     model = settle_opset(network, name)
@@ -125,18 +125,8 @@ def _rebuilt(
     for field, made in (("input", text_graph.inputs()), ("output", [text_graph.output(dimension)])):
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(made)
-    settle_versions(model)
-    model.graph.name, model.producer_name, model.producer_version = name, "tledge", ""
-    for field in ("domain", "model_version", "doc_string", "metadata_props", "training_info"):
-        model.ClearField(field)
+    finish(model, name)
     helper.set_model_props(model, {TOKENIZER_KEY: tokenizer.text})
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise BackboneError(
-            f"The backbone made from {name} is not valid ONNX: {reason}.", "Export it again."
-        ) from error
     return model
 
 

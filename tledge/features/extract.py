@@ -114,7 +114,7 @@ def _compute(missing: _Piece, backbone: Backbone, provider: str) -> Iterator[_Do
 
 def _pieces(missing: _Piece, size: int, reader: modalities.Reader) -> Iterator[_Piece]:
     """Yield pieces whose rows have one shape: samples of about one length together, where lengths differ."""
-    if reader.blank is not None:
+    if reader.even:
         yield from _cut(missing, size)
         return
     for ahead in _cut(missing, _READ_AHEAD):

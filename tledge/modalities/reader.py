@@ -131,6 +131,11 @@ class Reader(ABC):
     # ── What stands in files ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def rate(self) -> int:
+        """How many numbers of a row a second has; 0 for what has no duration."""
+        return 0
+
+    @property
     def seconds(self) -> float | None:
         """How long a row lasts; None for what has no duration."""
         return None

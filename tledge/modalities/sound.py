@@ -81,6 +81,11 @@ class SoundReader(Reader):
         return {self.kind: ("tensor(float)", [self.spec.samples])}
 
     @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self.spec.rate
+
+    @property
     def seconds(self) -> float:
         """How long a window lasts."""
         return self.spec.samples / self.spec.rate

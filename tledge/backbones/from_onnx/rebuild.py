@@ -87,7 +87,7 @@ def rebuild(model: Any, plan: Plan, name: str) -> Any:
     settle_paddings(model)
     keep_what_leads_to(model, _PREFIX + plan.tensor)
     give_features(model.graph, _PREFIX + plan.tensor, len(plan.shape), plan.pool, plan.channels_last, plan.dimension)
-    _finish(model, name)
+    finish(model, name)
     return model
 
 
@@ -99,7 +99,11 @@ def _name_nodes(graph: Any) -> None:
         taken.add(node.name)
 
 
-def _finish(model: Any, name: str) -> None:
+def finish(model: Any, name: str) -> None:
+    """Settle versions, drop what others wrote beside the graph, and check `model`, in place.
+
+    Raises BackboneError, which calls the file `name`, when it is not valid ONNX.
+    """
     import onnx
 
     settle_versions(model)

@@ -30,7 +30,7 @@ _ENOUGH = 200
 _FEWEST_FOR_P99 = 500  # pairs: of fewer, five at most would lie beyond it
 # By what share the ratio to the fixed workload may change when only the machine's load did: a little at the same pace;
 # where the workload itself ran at another pace, half of that change. Of five models (1 to 20 ms, one thread and two),
-# beside a core that is busy on and off, two busy loops and six, the ratio of 59 in 60 moved by less, and mostly down.
+# quiet, beside a core that is busy on and off, two busy loops and six, 68 of 70 ratios moved by less, and mostly down.
 _WEATHER, _PACE_SHARE = 0.03, 0.5
 _OTHER_PACE = 0.1  # from which on it is told
 P99 = 0.99
