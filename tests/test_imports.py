@@ -29,7 +29,7 @@ LAYERS = (
     {"installation"},
     {"placement", "tensorrt"},
     {"places", "documents", "machine", "seal", "reference", "safe_pickle", "decisions", "keras_process", "half"}
-    | {"outline"},
+    | {"outline", "graph_writer"},
     {"schema"},
     {"errors"},
 )

@@ -17,8 +17,8 @@ from tledge.backbones.from_keras.convert import convert
 from tledge.backbones.from_onnx import file as onnx_file
 from tledge.backbones.registry import check_name
 from tledge.backbones.sound_hints import SoundHints
-from tledge.backbones.steps import Steps
 from tledge.errors import BackboneError, TledgeError
+from tledge.graph_writer import GraphWriter
 from tledge.schema import Backbone, BackboneOptions, SoundSpec, SpectrogramSpec, VectorSpec
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
@@ -327,10 +327,13 @@ def test_the_spectrogram_is_computed_in_the_graph_in_the_order_that_the_network_
     "change", [{"power": 2}, {"bands": 0}, {"bands": 0, "power": 2, "log": False}, {"log": False}, {"fft": 200}]
 )
 def test_every_kind_of_spectrogram_is_what_numpy_computes(change):
-    spec, rows, steps = SpectrogramSpec(**SPECTROGRAM | change), short_sounds(), Steps()
-    made = spectrogram.add_spectrogram(steps, "audio", spec, 8000)
+    spec, rows, graph = SpectrogramSpec(**SPECTROGRAM | change), short_sounds(), GraphWriter()
+    made = spectrogram.add_spectrogram(graph, "audio", spec, 8000)
     shape = ["N", spectrogram.bands(spec), 1, spectrogram.frames(spec, 4000)]
-    found = run(steps.model("s", ("audio", ["N", 4000]), (made, shape)).SerializeToString(), audio=rows)
+    found = run(
+        graph.model("s", [("audio", np.float32, ["N", 4000])], [(made, np.float32, shape)]).SerializeToString(),
+        audio=rows,
+    )
     expected = spectrogram.compute(rows.astype(np.float64), spec, 8000)
     assert np.abs(found[:, :, 0].swapaxes(1, 2) - expected).max() <= 2e-4 * np.abs(expected).max()
 

@@ -14,6 +14,7 @@ import pytest
 from tledge import backbones, engine
 from tledge.backbones import bert, minilm, text_graph, word_vector_files
 from tledge.errors import BackboneError, MissingExtra
+from tledge.graph_writer import GraphWriter
 from tledge.modalities.text import TextReader
 from tledge.model.precision import feature_error
 from tledge.model.precision.dynamic import quantize_dynamic
@@ -357,19 +358,19 @@ def encoder_weights(rng: np.random.Generator) -> dict[str, np.ndarray]:
 def encoder(folder: Path, *, place: str = "model.onnx", change: Callable[[object], None] = lambda _: None) -> Path:
     """Write an encoder as exporters do, with token types and two outputs; `change` is made to the onnx.ModelProto."""
     import onnx
-    from onnx import TensorProto, helper
 
-    graph, rng = text_graph.TextGraph(), np.random.default_rng(0)
+    graph, rng = GraphWriter(), np.random.default_rng(0)
     tokens = bert.encode(graph, encoder_weights(rng), bert.Shape(layers=1, heads=2, width=WIDTH))
     types = graph.node("Gather", [graph.constant("types", rng.normal(0, 1, (2, WIDTH))), "token_type_ids"], "typed")
     graph.node("Add", [tokens, types], "last_hidden_state")
     graph.node("Gather", ["last_hidden_state", graph.constant("zero", 0, np.int64)], "pooler_output", axis=1)
     names = (*text_graph.INPUTS, "token_type_ids")
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in names]
     shapes = {"last_hidden_state": ["batch", "sequence", WIDTH], "pooler_output": ["batch", WIDTH]}
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-    made = helper.make_graph(graph.nodes, "encoder", inputs, outputs, list(graph.constants.values()))
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = graph.model(
+        "encoder",
+        [(name, np.int64, ["batch", "sequence"]) for name in names],
+        [(name, np.float32, shape) for name, shape in shapes.items()],
+    )
     change(model)
     (folder / place).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, folder / place)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tledge.backbones.text_graph import TextGraph
+from tledge.graph_writer import GraphWriter
 
 Weights = Mapping[str, np.ndarray]
 # Far enough below any score that its exponential is zero in float32, and near enough that adding loses none.
@@ -30,7 +30,7 @@ class Shape:
     epsilon: float = 1e-12
 
 
-def encode(graph: TextGraph, weights: Weights, shape: Shape) -> str:
+def encode(graph: GraphWriter, weights: Weights, shape: Shape) -> str:
     """Let `graph` make `input_ids` and `attention_mask` into hidden states [N, T, width]; returns their name."""
     tokens = _embed(graph, weights, shape)
     bias = _mask(graph)
@@ -44,7 +44,7 @@ def encode(graph: TextGraph, weights: Weights, shape: Shape) -> str:
     return tokens
 
 
-def _embed(graph: TextGraph, weights: Weights, shape: Shape) -> str:
+def _embed(graph: GraphWriter, weights: Weights, shape: Shape) -> str:
     # A text is one sentence, so its token types are all 0.
     position = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     zeros = graph.node("Mul", ["input_ids", graph.constant("zero", 0, np.int64)], "embeddings/zeros")
@@ -56,14 +56,14 @@ def _embed(graph: TextGraph, weights: Weights, shape: Shape) -> str:
     return _norm(graph, weights, "embeddings.LayerNorm", words, positions, shape)
 
 
-def _mask(graph: TextGraph) -> str:
+def _mask(graph: GraphWriter) -> str:
     counted = graph.node("Cast", ["attention_mask"], "mask/float", to=1)
     four = graph.node("Unsqueeze", [counted, graph.constant("axes12", [1, 2], np.int64)], "mask/four")
     left_out = graph.node("Sub", [graph.constant("one", 1), four], "mask/left_out")
     return graph.node("Mul", [left_out, graph.constant("masked", _MASKED)], "mask/bias")
 
 
-def _attend(graph: TextGraph, weights: Weights, shape: Shape, within: str, tokens: str, bias: str) -> str:
+def _attend(graph: GraphWriter, weights: Weights, shape: Shape, within: str, tokens: str, bias: str) -> str:
     """Add multi-head attention over `tokens`, with `bias` on the scores; returns the name of its output."""
     here, size = within + "attention/", shape.width // shape.heads
     parts = [within + f"attention.self.{part}." for part in ("query", "key", "value")]
@@ -88,7 +88,7 @@ def _attend(graph: TextGraph, weights: Weights, shape: Shape, within: str, token
     return _dense(graph, weights, within + "attention.output.dense", flat)
 
 
-def _feed_forward(graph: TextGraph, weights: Weights, within: str, tokens: str) -> str:
+def _feed_forward(graph: GraphWriter, weights: Weights, within: str, tokens: str) -> str:
     wide, here = _dense(graph, weights, within + "intermediate.dense", tokens), within + "gelu/"
     ratio = graph.node("Div", [wide, graph.constant("root2", 2**0.5)], here + "ratio")
     step = graph.node("Add", [graph.node("Erf", [ratio], here + "erf"), graph.constant("one", 1)], here + "step")
@@ -97,16 +97,16 @@ def _feed_forward(graph: TextGraph, weights: Weights, within: str, tokens: str) 
     return _dense(graph, weights, within + "output.dense", gelu)
 
 
-def _dense(graph: TextGraph, weights: Weights, name: str, tokens: str) -> str:
+def _dense(graph: GraphWriter, weights: Weights, name: str, tokens: str) -> str:
     matrix = graph.constant(name + ".weight", weights[name + ".weight"].T)
     return _add(graph, name, graph.node("MatMul", [tokens, matrix], name + "/W·x"), weights[name + ".bias"])
 
 
-def _add(graph: TextGraph, name: str, product: str, bias: np.ndarray) -> str:
+def _add(graph: GraphWriter, name: str, product: str, bias: np.ndarray) -> str:
     return graph.node("Add", [product, graph.constant(name + ".bias", bias)], name)
 
 
-def _norm(graph: TextGraph, weights: Weights, name: str, one: str, other: str, shape: Shape) -> str:
+def _norm(graph: GraphWriter, weights: Weights, name: str, one: str, other: str, shape: Shape) -> str:
     total = graph.node("Add", [one, other], name + "/sum")
     learned = [graph.constant(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias")]
     return graph.node("LayerNormalization", [total, *learned], name, axis=-1, epsilon=shape.epsilon)

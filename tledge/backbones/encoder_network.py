@@ -18,6 +18,7 @@ from tledge.backbones.from_onnx.rebuild import finish
 from tledge.backbones.from_onnx.widen import widen
 from tledge.backbones.tokenizer_json import TokenizerJson
 from tledge.errors import BackboneError, ModelError
+from tledge.graph_writer import GraphWriter, ends
 from tledge.modalities.text import TOKENIZER_KEY
 from tledge.schema import TextSpec
 
@@ -112,7 +113,7 @@ def _rebuilt(
     fold_constants(model, name)
     model = compose.add_prefix(model, _PREFIX)
     keep_what_leads_to(model, _PREFIX + tensor)
-    before, after = text_graph.TextGraph(), text_graph.TextGraph()
+    before, after = GraphWriter(), GraphWriter()
     _feed(model.graph, before)
     if rank == 3:
         text_graph.pool(after, _PREFIX + tensor, pool)
@@ -121,16 +122,16 @@ def _rebuilt(
     nodes = [*before.nodes, *model.graph.node, *after.nodes]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.graph.initializer.extend((*before.constants.values(), *after.constants.values()))
+    model.graph.initializer.extend((*before.constants, *after.constants))
     for field, made in (("input", text_graph.inputs()), ("output", [text_graph.output(dimension)])):
         model.graph.ClearField(field)
-        getattr(model.graph, field).extend(made)
+        getattr(model.graph, field).extend(ends(made))
     finish(model, name)
     helper.set_model_props(model, {TOKENIZER_KEY: tokenizer.text})
     return model
 
 
-def _feed(graph: Any, before: text_graph.TextGraph) -> None:
+def _feed(graph: Any, before: GraphWriter) -> None:
     """Let what `graph` takes come from `input_ids` and `attention_mask`, by nodes added to `before`."""
     from onnx import TensorProto
 

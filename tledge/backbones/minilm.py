@@ -18,6 +18,7 @@ from tledge.backbones import bert, text_graph, tokenizer_json
 from tledge.backbones.conversion import Converted, key
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.errors import BackboneError, MissingExtra
+from tledge.graph_writer import GraphWriter
 from tledge.schema import Backbone, BackboneInfo, BackboneOptions, TextSpec
 
 NAME = "minilm_l6"
@@ -101,9 +102,9 @@ def _convert(folder: Path, how: str, most: int) -> Converted:
     tokenizer = tokenizer_json.read(folder / "tokenizer.json")
     if tokenizer.largest_id >= VOCABULARY:
         raise BackboneError(f"The tokenizer of {PACKAGE} does not fit its weights.", _INSTALL_AGAIN)
-    graph = text_graph.TextGraph()
+    graph = GraphWriter()
     text_graph.pool(graph, bert.encode(graph, weights, SHAPE), how)
-    model = graph.model(NAME, SHAPE.width, tokenizer.text)
+    model = text_graph.model(graph, NAME, SHAPE.width, tokenizer.text)
     spec = TextSpec(most, tokenizer.digest, tokenizer.pad_id)
     facts = {"preprocess": asdict(spec), "dimension": SHAPE.width}
     return Converted(model.SerializeToString(deterministic=True), facts)

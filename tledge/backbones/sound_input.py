@@ -12,8 +12,8 @@ import numpy as np
 
 from tledge.backbones import spectrogram
 from tledge.backbones.sound_hints import SoundHints
-from tledge.backbones.steps import Steps
 from tledge.errors import BackboneError
+from tledge.graph_writer import GraphWriter
 from tledge.schema import BackboneOptions, SoundSpec, SpectrogramSpec
 
 _RATE, _WINDOW_S, LONGEST_S = 16_000, 1.0, 60.0
@@ -82,34 +82,34 @@ def lead(model: Any, spec: SoundSpec, order: str, tensor: str) -> None:
     """Let `model`, whose input was `tensor` [N, …] in the axes `order`, take `audio` float32 [N, samples], in place."""
     from onnx import TensorProto, helper
 
-    steps = Steps()
-    found = _add_order(steps, spec, order)
+    graph = GraphWriter()
+    found = _add_order(graph, spec, order)
     if (spec.mean, spec.std) != (0.0, 1.0):
-        found = steps.add("Sub", [found, steps.constant("input.mean", spec.mean)], "input.sub")
-        found = steps.add("Mul", [found, steps.constant("input.scale", 1 / spec.std)], "input.mul")
+        found = graph.node("Sub", [found, graph.constant("input.mean", spec.mean)], "input.sub")
+        found = graph.node("Mul", [found, graph.constant("input.scale", 1 / spec.std)], "input.mul")
     for node in model.graph.node:
         node.input[:] = [found if name == tensor else name for name in node.input]
-    for place, node in enumerate(steps.nodes):
+    for place, node in enumerate(graph.nodes):
         model.graph.node.insert(place, node)
-    model.graph.initializer.extend(steps.constants)
+    model.graph.initializer.extend(graph.constants)
     del model.graph.input[:]
     model.graph.input.append(helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["N", spec.samples]))
 
 
-def _add_order(steps: Steps, spec: SoundSpec, order: str) -> str:
+def _add_order(graph: GraphWriter, spec: SoundSpec, order: str) -> str:
     if spec.spectrogram is None:
         if order == "s":
             return "audio"
-        return steps.add(
-            "Unsqueeze", ["audio", steps.constant("input.axes", np.array([order.index("1") + 1]))], "input.line"
+        return graph.node(
+            "Unsqueeze", ["audio", graph.constant("input.axes", [order.index("1") + 1], np.int64)], "input.line"
         )
-    found = spectrogram.add_spectrogram(steps, "audio", spec.spectrogram, spec.rate)  # [N, bands, 1, frames]
+    found = spectrogram.add_spectrogram(graph, "audio", spec.spectrogram, spec.rate)  # [N, bands, 1, frames]
     whole = order if "1" in order else order + "1"
     perm = [0, *("b1f".index(axis) + 1 for axis in whole)]
-    found = steps.add("Transpose", [found], f"{spectrogram.PREFIX}order", perm=perm)
+    found = graph.node("Transpose", [found], f"{spectrogram.PREFIX}order", perm=perm)
     if whole == order:
         return found
-    return steps.add("Squeeze", [found, steps.constant("input.axes", np.array([3]))], f"{spectrogram.PREFIX}map")
+    return graph.node("Squeeze", [found, graph.constant("input.axes", [3], np.int64)], f"{spectrogram.PREFIX}map")
 
 
 def _assume(assumed: list[str], value: Any, said: str) -> Any:

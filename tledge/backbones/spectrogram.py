@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tledge.backbones.steps import Steps
+from tledge.graph_writer import GraphWriter
 from tledge.schema import SpectrogramSpec
 
 PREFIX = "spectrogram."
@@ -67,35 +67,35 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
     return 1127 * np.log1p(hertz / 700)
 
 
-def add_squares(steps: Steps, audio: str, found: Kernels) -> str:
+def add_squares(graph: GraphWriter, audio: str, found: Kernels) -> str:
     """Add `audio` [N, samples] → [N, 2·bins, 1, frames], squares of real parts, then those of imaginary parts."""
-    axes = steps.constant(f"{PREFIX}axes", np.array([1, 2]))
-    waves = steps.constant(f"{PREFIX}waves", found.waves[:, None, None, :])
-    line = steps.add("Unsqueeze", [audio, axes], f"{PREFIX}line")
-    parts = steps.add("Conv", [line, waves], f"{PREFIX}parts", strides=[1, found.hop])
-    return steps.add("Mul", [parts, parts], f"{PREFIX}squares")
+    axes = graph.constant(f"{PREFIX}axes", [1, 2], np.int64)
+    waves = graph.constant(f"{PREFIX}waves", found.waves[:, None, None, :])
+    line = graph.node("Unsqueeze", [audio, axes], f"{PREFIX}line")
+    parts = graph.node("Conv", [line, waves], f"{PREFIX}parts", strides=[1, found.hop])
+    return graph.node("Mul", [parts, parts], f"{PREFIX}squares")
 
 
-def add_mix(steps: Steps, tensor: str, weights: np.ndarray, name: str) -> str:
+def add_mix(graph: GraphWriter, tensor: str, weights: np.ndarray, name: str) -> str:
     """Add weighted sums of the channels of `tensor` [N, channels, 1, frames] by `weights` [results, channels]."""
-    constant = steps.constant(f"{PREFIX}{name}.weight", weights[:, :, None, None])
-    return steps.add("Conv", [tensor, constant], f"{PREFIX}{name}")
+    constant = graph.constant(f"{PREFIX}{name}.weight", weights[:, :, None, None])
+    return graph.node("Conv", [tensor, constant], f"{PREFIX}{name}")
 
 
-def add_spectrogram(steps: Steps, audio: str, spec: SpectrogramSpec, rate: int) -> str:
+def add_spectrogram(graph: GraphWriter, audio: str, spec: SpectrogramSpec, rate: int) -> str:
     """Add `audio` [N, samples] at `rate` Hz → [N, bands, 1, frames] as `spec` says."""
     found = kernels(spec, rate)
-    tensor = add_squares(steps, audio, found)
+    tensor = add_squares(graph, audio, found)
     if spec.power == 2:
-        tensor = add_mix(steps, tensor, np.tile(found.weights, 2), "bands")
+        tensor = add_mix(graph, tensor, np.tile(found.weights, 2), "bands")
     else:
-        tensor = add_mix(steps, tensor, np.tile(np.eye(found.weights.shape[1]), 2), "power")
-        tensor = steps.add("Sqrt", [tensor], f"{PREFIX}magnitude")
+        tensor = add_mix(graph, tensor, np.tile(np.eye(found.weights.shape[1]), 2), "power")
+        tensor = graph.node("Sqrt", [tensor], f"{PREFIX}magnitude")
         if spec.bands:
-            tensor = add_mix(steps, tensor, found.weights, "bands")
+            tensor = add_mix(graph, tensor, found.weights, "bands")
     if spec.log:
-        floor = steps.constant(f"{PREFIX}floor", spec.floor)
-        tensor = steps.add("Log", [steps.add("Add", [tensor, floor], f"{PREFIX}floored")], f"{PREFIX}log")
+        floor = graph.constant(f"{PREFIX}floor", spec.floor)
+        tensor = graph.node("Log", [graph.node("Add", [tensor, floor], f"{PREFIX}floored")], f"{PREFIX}log")
     return tensor
 
 

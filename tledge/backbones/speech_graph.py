@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tledge.backbones import spectrogram
-from tledge.backbones.steps import Steps
+from tledge.graph_writer import GraphWriter
 from tledge.schema import Pool
 
 RATE, FRAME, FRAME_HOP = 16_000, 512, 160
@@ -57,34 +57,35 @@ def join(mel: Any, embedding: Any, samples: int, pool: Pool, name: str) -> Any:
     `mel` and `embedding` are openWakeWord's, as onnx.ModelProto. Flattened features are those of one window after the
     other.
     """
-    steps = Steps()
-    tensor = _add_logarithms(steps, _constants(mel))
+    graph = GraphWriter()
+    tensor = _add_logarithms(graph, _constants(mel))
     for number, step in enumerate(_embedding(embedding), 1):
-        tensor = _add(steps, tensor, step, f"{step.op_type.lower()}{number}")
+        tensor = _add(graph, tensor, step, f"{step.op_type.lower()}{number}")
     if pool == "flatten":
-        tensor = steps.add("Transpose", [tensor], "windows", perm=[0, 3, 2, 1])
+        tensor = graph.node("Transpose", [tensor], "windows", perm=[0, 3, 2, 1])
     else:
-        tensor = steps.add("GlobalAveragePool" if pool == "avg" else "GlobalMaxPool", [tensor], "pool")
-    steps.add("Flatten", [tensor], "features")
-    return steps.model(name, ("audio", ["N", samples]), ("features", ["N", dimension(samples, pool)]))
+        tensor = graph.node("GlobalAveragePool" if pool == "avg" else "GlobalMaxPool", [tensor], "pool")
+    graph.node("Flatten", [tensor], "features")
+    given = [("audio", np.float32, ["N", samples])]
+    return graph.model(name, given, [("features", np.float32, ["N", dimension(samples, pool)])])
 
 
-def _add_logarithms(steps: Steps, constants: dict[str, np.ndarray]) -> str:
+def _add_logarithms(graph: GraphWriter, constants: dict[str, np.ndarray]) -> str:
     """Add `audio` → [N, 1, bands, frames], ln of 100 times the power."""
     bands = constants["1.melW"].T
     used = np.flatnonzero(bands.any(axis=0))
     parts = [constants[f"0.stft.conv_{part}.weight"][used, 0] for part in ("real", "imag")]
     found = spectrogram.Kernels(np.concatenate(parts) * _FULL_SCALE, bands[:, used] * _SHIFT, FRAME_HOP)
-    squares = spectrogram.add_squares(steps, "audio", found)
-    power = spectrogram.add_mix(steps, squares, np.tile(found.weights, 2), "bands")
+    squares = spectrogram.add_squares(graph, "audio", found)
+    power = spectrogram.add_mix(graph, squares, np.tile(found.weights, 2), "bands")
     prefix = spectrogram.PREFIX
-    floor = steps.constant(f"{prefix}floor", _LEAST_POWER * _SHIFT)
-    logs = steps.add("Log", [steps.add("Clip", [power, floor], f"{prefix}floored")], f"{prefix}log")
-    peak = steps.add("ReduceMax", [logs], f"{prefix}peak", axes=[1, 2, 3])
-    reach = steps.constant(f"{prefix}reach", _DECADES * np.log(10))
-    lowest = steps.add("Sub", [peak, reach], f"{prefix}lowest")
-    bounded = steps.add("Max", [logs, lowest], f"{prefix}bounded")
-    return steps.add("Transpose", [bounded], f"{prefix}map", perm=[0, 2, 1, 3])
+    floor = graph.constant(f"{prefix}floor", _LEAST_POWER * _SHIFT)
+    logs = graph.node("Log", [graph.node("Clip", [power, floor], f"{prefix}floored")], f"{prefix}log")
+    peak = graph.node("ReduceMax", [logs], f"{prefix}peak", axes=[1, 2, 3])
+    reach = graph.constant(f"{prefix}reach", _DECADES * np.log(10))
+    lowest = graph.node("Sub", [peak, reach], f"{prefix}lowest")
+    bounded = graph.node("Max", [logs, lowest], f"{prefix}bounded")
+    return graph.node("Transpose", [bounded], f"{prefix}map", perm=[0, 2, 1, 3])
 
 
 def _constants(model: Any) -> dict[str, np.ndarray]:
@@ -109,12 +110,12 @@ def _embedding(model: Any) -> list[Embedding]:
     return found
 
 
-def _add(steps: Steps, tensor: str, step: Embedding, name: str) -> str:
+def _add(graph: GraphWriter, tensor: str, step: Embedding, name: str) -> str:
     if step.op_type == "LeakyRelu":
-        least = steps.constant(f"{name}.min", _LEAST / _SLOPE)
-        tensor = steps.add("Clip", [tensor, least], f"{name}.clip")
-        return steps.add("LeakyRelu", [tensor], name, alpha=_SLOPE)
+        least = graph.constant(f"{name}.min", _LEAST / _SLOPE)
+        tensor = graph.node("Clip", [tensor, least], f"{name}.clip")
+        return graph.node("LeakyRelu", [tensor], name, alpha=_SLOPE)
     inputs, roles = [tensor], ("weight", "bias")
     for role, values in zip(roles, step.weights, strict=False):
-        inputs.append(steps.constant(f"{name}.{role}", values.swapaxes(2, 3) if role == "weight" else values))
-    return steps.add(step.op_type, inputs, name, **step.attributes)
+        inputs.append(graph.constant(f"{name}.{role}", values.swapaxes(2, 3) if role == "weight" else values))
+    return graph.node(step.op_type, inputs, name, **step.attributes)

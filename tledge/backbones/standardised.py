@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from tledge.backbones import kept_files
 from tledge.errors import MissingExtra
+from tledge.graph_writer import GraphWriter
 from tledge.schema import Backbone, VectorSpec
-
-_OPSET, _IR_VERSION = 17, 8
 
 
 def standardised(vectors: np.ndarray, cache_dir: Path, columns: tuple[str, ...] = ()) -> Backbone:
@@ -33,20 +33,10 @@ def standardised(vectors: np.ndarray, cache_dir: Path, columns: tuple[str, ...] 
 
 def _graph(constants: np.ndarray) -> bytes:
     """Return the graph that takes `constants` [2, length], mean and deviation."""
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise MissingExtra("onnx", "train") from error
-    shape = ["N", constants.shape[1]]
-    vector, features = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("vector", "features")
-    )
-    given = [numpy_helper.from_array(row, name) for row, name in zip(constants, ("mean", "deviation"), strict=True)]
-    nodes = [
-        helper.make_node("Sub", ["vector", "mean"], ["centred"], "centre"),
-        helper.make_node("Div", ["centred", "deviation"], ["features"], "scale"),
-    ]
-    graph = helper.make_graph(nodes, "none", [vector], [features], given)
-    opset = helper.make_opsetid("", _OPSET)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="tledge")
-    return model.SerializeToString(deterministic=True)
+    if find_spec("onnx") is None:
+        raise MissingExtra("onnx", "train")
+    graph = GraphWriter()
+    mean, deviation = (graph.constant(*each) for each in zip(("mean", "deviation"), constants, strict=True))
+    graph.node("Div", [graph.node("Sub", ["vector", mean], "centre", ["centred"]), deviation], "scale", ["features"])
+    given, made = ((name, np.float32, ["N", constants.shape[1]]) for name in ("vector", "features"))
+    return graph.model("none", [given], [made]).SerializeToString(deterministic=True)

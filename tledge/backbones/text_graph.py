@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tledge.errors import BackboneError, MissingExtra, did_you_mean
+from tledge.graph_writer import End, GraphWriter
 from tledge.modalities.text import TOKENIZER_KEY
 from tledge.schema import BackboneOptions
 
-OPSET, IR_VERSION = 17, 8
 INPUTS = ("input_ids", "attention_mask")
 POOLS = ("avg", "cls", "max")
 # What a text has no use for; `weights` lie within.
@@ -24,59 +24,22 @@ _SHORTEST, _LONGEST = 8, 8192
 _BELOW_ALL = 1e30
 
 
-class TextGraph:
-    """A graph that is being written: its nodes in order and its constants, by name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: dict[str, Any] = {}
-
-    def constant(self, name: str, values: Any, kind: type = np.float32) -> str:
-        """Add `values` as a constant of `kind` unless there is one called so; return its name."""
-        from onnx import numpy_helper
-
-        if name not in self.constants:
-            array = np.array(values, kind, order="C", copy=None)
-            self.constants[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def node(self, operator: str, inputs: Sequence[str], name: str, outputs: Sequence[str] = (), **given: Any) -> str:
-        """Add a node called `name`, whose output, unless `outputs` are named, is called so too; return the first."""
-        from onnx import helper
-
-        outputs = list(outputs) or [name]
-        self.nodes.append(helper.make_node(operator, list(inputs), outputs, name, **given))
-        return outputs[0]
-
-    def model(self, name: str, dimension: int, tokenizer: str) -> Any:
-        """Return the onnx.ModelProto that gives `features` [N, `dimension`], with the JSON `tokenizer` within."""
-        import onnx
-        from onnx import helper
-
-        weights = list(self.constants.values())
-        graph = helper.make_graph(self.nodes, name, inputs(), [output(dimension)], weights)
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="tledge")
-        helper.set_model_props(model, {TOKENIZER_KEY: tokenizer})
-        onnx.checker.check_model(model)
-        return model
+def model(graph: GraphWriter, name: str, dimension: int, tokenizer: str) -> Any:
+    """Return the onnx.ModelProto of `graph` that gives `features` [N, `dimension`], with the JSON `tokenizer` in it."""
+    return graph.model(name, inputs(), [output(dimension)], {TOKENIZER_KEY: tokenizer})
 
 
-def inputs() -> list[Any]:
-    """Return what every graph of texts takes, as onnx.ValueInfoProto."""
-    from onnx import TensorProto, helper
-
-    return [helper.make_tensor_value_info(name, TensorProto.INT64, ["N", "T"]) for name in INPUTS]
+def inputs() -> list[End]:
+    """Return what every graph of texts takes: INPUTS, int64 [N, T]."""
+    return [(name, np.int64, ["N", "T"]) for name in INPUTS]
 
 
-def output(dimension: int) -> Any:
-    """Return what it gives: `features` float32 [N, `dimension`]."""
-    from onnx import TensorProto, helper
-
-    return helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", dimension])
+def output(dimension: int) -> End:
+    """Return what every graph of texts gives: `features` float32 [N, `dimension`]."""
+    return ("features", np.float32, ["N", dimension])
 
 
-def pool(graph: TextGraph, tokens: str, how: str, mask: str = "attention_mask") -> None:
+def pool(graph: GraphWriter, tokens: str, how: str, mask: str = "attention_mask") -> None:
     """Let `graph` give `features` [N, H] of `tokens` [N, T, H]: their mean, their largest, or the first, by `how`.
 
     `mask` int64 [N, T] says which count; a row without any gives zeros as its mean.

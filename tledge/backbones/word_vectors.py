@@ -22,6 +22,7 @@ from tledge.backbones.conversion import Converted, key
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.backbones.word_vector_files import WordVectors
 from tledge.errors import BackboneError, MissingExtra
+from tledge.graph_writer import GraphWriter
 from tledge.schema import Backbone, BackboneInfo, BackboneOptions, TextSpec
 
 NAME = "glove_50d"
@@ -101,7 +102,7 @@ def _convert(vectors: WordVectors, name: str, most: int) -> Converted:
     lower = _lower_case(vectors.words)
     tokenizer = tokenizer_json.settle(_tokenizer(vectors.words, lower), name)
     dimension = vectors.table.shape[1]
-    model = _graph(vectors.table).model(name, dimension, tokenizer.text)
+    model = text_graph.model(_graph(vectors.table), name, dimension, tokenizer.text)
     assumed = ["texts in lower case, as all of its words are"] if lower else []
     if len(vectors.words) < vectors.found:
         assumed.append(f"{len(vectors.words):,} of its {vectors.found:,} words, the first that are not there twice")
@@ -133,9 +134,9 @@ def _tokenizer(words: Sequence[str], lower: bool) -> dict[str, Any]:
     }
 
 
-def _graph(table: np.ndarray) -> text_graph.TextGraph:
+def _graph(table: np.ndarray) -> GraphWriter:
     """Return the graph that looks ids up in `table` [words, dimension], id 0 being no word, and takes the mean."""
-    graph = text_graph.TextGraph()
+    graph = GraphWriter()
     rows = graph.constant("words", np.concatenate([np.zeros((1, table.shape[1]), np.float32), table]))
     found = graph.node("Gather", [rows, "input_ids"], "found")
     known = graph.node("Min", ["input_ids", graph.constant("unit", 1, np.int64)], "known")

@@ -14,7 +14,8 @@ import numpy as np
 
 from tledge import engine
 from tledge.errors import DataError, MissingExtra
-from tledge.heads.graphs import ML_OPSET, OPSET, finish
+from tledge.graph_writer import ML_OPSET, OPSET
+from tledge.heads.graphs import finish
 from tledge.schema import Head
 
 if TYPE_CHECKING:

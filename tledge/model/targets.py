@@ -16,8 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tledge.backbones.from_onnx.opset import IR_VERSION, OPSET, version
+from tledge.backbones.from_onnx.opset import version
 from tledge.errors import ModelError
+from tledge.graph_writer import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
     import onnx

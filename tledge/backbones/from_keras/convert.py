@@ -31,9 +31,9 @@ from tledge.backbones.passes.paddings import settle_paddings
 from tledge.backbones.passes.sink_transposes import sink_transposes
 from tledge.backbones.passes.transpose_first import transpose_first
 from tledge.errors import MissingExtra
+from tledge.graph_writer import IR_VERSION, OPSET
 from tledge.schema import InputSpec, SoundSpec, VectorSpec
 
-OPSET, IR_VERSION = 17, 8  # read by onnxruntime 1.12 and later, hence by JetPack's older builds
 _DOWNLOAD_SECONDS = 20
 
 

@@ -26,7 +26,7 @@ from tledge.backbones.from_onnx.feed import normalisation_within
 from tledge.backbones.from_onnx.graph import keep_what_leads_to, lift_constants
 from tledge.backbones.from_onnx.input import NetworkInput, read_input
 from tledge.backbones.from_onnx.metadata import read_licence, read_metadata
-from tledge.backbones.from_onnx.opset import OPSET, version
+from tledge.backbones.from_onnx.opset import version
 from tledge.backbones.from_onnx.preprocess import settle_input
 from tledge.backbones.from_onnx.rebuild import Plan, rebuild, settle_shape
 from tledge.backbones.from_onnx.sound import SoundInput, read_sound_input
@@ -34,6 +34,7 @@ from tledge.backbones.kept_backbones import find_or_convert
 from tledge.backbones.preprocess_hints import KEYS, hints
 from tledge.backbones.sound_hints import SoundHints
 from tledge.errors import BackboneError, MissingExtra
+from tledge.graph_writer import OPSET
 from tledge.schema import Backbone, BackboneOptions, InputSpec, Pool
 
 # Part of the key under which a result is kept: raise it whenever the same file would give other bytes.

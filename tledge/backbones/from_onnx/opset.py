@@ -6,8 +6,7 @@ from typing import Any
 
 from tledge.backbones.from_onnx.graph import attribute, constants, keep
 from tledge.errors import BackboneError
-
-OPSET, IR_VERSION = 17, 8
+from tledge.graph_writer import IR_VERSION, OPSET
 
 
 def settle_opset(model: Any, name: str) -> Any:
