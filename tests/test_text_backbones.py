@@ -60,12 +60,8 @@ def test_the_engine_fuses_the_encoder(minilm_l6: Backbone) -> None:
     import onnx
 
     nodes = Counter(node.op_type for node in onnx.load_from_string(engine.optimised(minilm_l6.path)).graph.node)
-    assert (nodes["SkipLayerNormalization"], nodes["BiasGelu"], nodes["LayerNormalization"], nodes["Erf"]) == (
-        13,
-        6,
-        0,
-        0,
-    )
+    assert (nodes["BiasGelu"], nodes["Erf"], nodes["LayerNormalization"]) == (6, 0, 13)
+    assert not nodes["SkipLayerNormalization"]  # it would, but takes five times as long on a CPU
 
 
 def test_a_row_depends_on_its_own_text_only(minilm_l6: Backbone) -> None:
@@ -154,6 +150,19 @@ def test_int8_is_made_once_for_each_width_of_weights(minilm_l6: Backbone, in_int
     exact, *found = (features(each, *TEXTS) for each in (minilm_l6, in_int8, narrow))
     wide, less = (feature_error.relative(each, exact) for each in found)
     assert less < 4 * wide  # the steps of weights are twice as large
+
+
+def test_int8_means_the_same_whether_the_engine_fuses_it_or_not(in_int8: Backbone) -> None:
+    import onnx
+    import onnxruntime
+
+    fused = onnx.load_from_string(engine.optimised(in_int8.path))
+    assert Counter(node.op_type for node in fused.graph.node)["MatMulIntegerToFloat"] == 24
+    options, reader = onnxruntime.SessionOptions(), read_with(in_int8)[0]
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = onnxruntime.InferenceSession(str(in_int8.path), options, providers=["CPUExecutionProvider"])
+    expected = np.concatenate([plain.run(None, reader.feed([reader.load(text)]))[0] for text in TEXTS])
+    assert feature_error.relative(features(in_int8, *TEXTS), expected) < 0.003
 
 
 def test_int8_rounds_each_token_by_itself(in_int8: Backbone) -> None:

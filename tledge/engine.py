@@ -29,6 +29,9 @@ _PROVIDERS = {
     "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 PROVIDERS = (*_PROVIDERS, "auto")
+# On the CPU onnxruntime joins an addition and the LayerNormalization behind it into an operator of its own that takes
+# five times as long as both: it has no vector code (onnxruntime 1.31; benchmarks/questions.py).
+ON_CPU = {"optimization.disable_specified_optimizers": "SkipLayerNormFusion"}
 # Session config entries for `tune`, by what a box is for, each there because it helped (benchmarks/presets.py).
 # onnxruntime's own are fastest where the box does nothing else, but its threads spin for longer than most pauses, on a
 # whole core. `paused` ends that after 1 ms (onnxruntime before 1.26 ignores it), `small` at once, for other work.
@@ -208,6 +211,8 @@ def _start(ort: Any, model: bytes | Path, options: Any, provider: str, own: dict
     """
     source = model if isinstance(model, bytes) else str(model)
     first, *behind = _PROVIDERS[provider]
+    for key, value in (ON_CPU if provider == "cpu" else {}).items():
+        options.add_session_config_entry(key, value)
     try:
         # onnxruntime's own fallback would go on with the CPU, and say so on standard output.
         session = ort.InferenceSession(source, options, providers=[(first, own), *behind], enable_fallback=False)

@@ -1,8 +1,8 @@
 """A BERT encoder as a graph: token ids → hidden states, written so that onnxruntime fuses it.
 
 Weights are named as in the files of the `transformers` package. The three projections of an attention are one MatMul;
-Erf spells out the exact Gelu; SkipLayerNormalization and BiasGelu are what onnxruntime makes of the rest. Positions are
-computed from the ids, element by element, as it fuses only where it can infer that two shapes are one.
+Erf spells out the exact Gelu, of which onnxruntime makes BiasGelu. Positions are computed from the ids, element by
+element, as it fuses only where it can infer that two shapes are one.
 Source: Devlin et al. 2018 (arXiv 1810.04805); Vaswani et al. 2017 (arXiv 1706.03762) for the attention.
 """
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +28,15 @@ from tledge.schema import Backbone, Features, Problem, Sample
 
 _PIECE, _PIECE_ON_GPU = 8, 32  # pictures; with 4, an int8 backbone left 3 % of the cores to dispatching and writing
 Progress = Callable[[int, int], None]
-_Piece = Sequence[tuple[str, Sample]]
-_READ_AHEAD = 4096  # samples that are told apart by their size, where that differs, before any of them runs
+_Samples = Sequence[tuple[str, Sample]]
 _Done = tuple[dict[str, np.ndarray], dict[str, str]]  # by digest: features, and reasons why there are none
+
+
+class _Piece(NamedTuple):
+    """What a worker runs at a time: rows of one shape by their digest, as what gives them, filled up to `count`."""
+
+    rows: list[tuple[str, Callable[[], np.ndarray]]]
+    count: int
 
 
 def piece_of(provider: str) -> int:
@@ -96,7 +103,7 @@ def extract(
     return _gather(samples, keys, vectors, space, len(missing) - len(reasons), reasons)
 
 
-def _compute(missing: _Piece, backbone: Backbone, provider: str) -> Iterator[_Done]:
+def _compute(missing: _Samples, backbone: Backbone, provider: str) -> Iterator[_Done]:
     """Yield each piece as it is done, with no more pieces under way than keep every core busy."""
     if not missing:
         return
@@ -105,38 +112,44 @@ def _compute(missing: _Piece, backbone: Backbone, provider: str) -> Iterator[_Do
         session = engine.open_session(backbone.path, provider=provider, threads=1, name=f"Backbone {backbone.name}")
         reader = modalities.reader(backbone.preprocess, engine.metadata(session))
         pieces, workers = _pieces(missing, size, reader), machine.cores()
-        yield from _overlapped(lambda piece: _run(session, piece, size, reader, backbone), pieces, workers)
+        yield from _overlapped(lambda piece: _run(session, piece, reader, backbone), pieces, workers)
         return
     reader, pieces = modalities.reader(backbone.preprocess), _cut(missing, size)
     with closing(on_gpu.Pipeline(backbone, provider, size, lambda sample: read(sample, reader))) as pipeline:
-        yield from _overlapped(lambda piece: _run_on_gpu(pipeline, piece, backbone), pieces, on_gpu.LANES)
+        yield from _overlapped(lambda samples: _run_on_gpu(pipeline, samples, backbone), pieces, on_gpu.LANES)
 
 
-def _pieces(missing: _Piece, size: int, reader: modalities.Reader) -> Iterator[_Piece]:
-    """Yield pieces whose rows have one shape: samples of about one length together, where lengths differ."""
-    if reader.even:
-        yield from _cut(missing, size)
-        return
-    for ahead in _cut(missing, _READ_AHEAD):
-        buckets: dict[Hashable, list[tuple[str, Sample]]] = {}
-        for key, sample in ahead:
-            buckets.setdefault(_bucket(sample, reader), []).append((key, sample))
-        for alike in buckets.values():
-            yield from _cut(alike, size)
+def _pieces(missing: _Samples, size: int, reader: modalities.Reader) -> Iterator[_Piece]:
+    if not reader.even:
+        return _alike(missing, size, reader)
+    return (
+        _Piece([(key, partial(read, sample, reader)) for key, sample in samples], size)
+        for samples in _cut(missing, size)
+    )
 
 
-def _cut(samples: _Piece, size: int) -> Iterator[_Piece]:
+def _alike(missing: _Samples, size: int, reader: modalities.Reader) -> Iterator[_Piece]:
+    """Yield pieces whose rows have one shape, each as soon as it is full; those that never are come last."""
+    waiting: dict[Hashable, _Piece] = {}
+    for key, sample in missing:
+        load = partial(read, sample, reader)
+        try:
+            row = load()
+            bucket, load = reader.bucket(row), partial(np.asarray, row)
+        except DataError:  # told of when its piece runs
+            bucket = None
+        piece = waiting.setdefault(bucket, _Piece([], reader.at_a_time(bucket, size)))
+        piece.rows.append((key, load))
+        if len(piece.rows) == piece.count:
+            yield waiting.pop(bucket)
+    yield from waiting.values()
+
+
+def _cut(samples: _Samples, size: int) -> Iterator[_Samples]:
     return (samples[start : start + size] for start in range(0, len(samples), size))
 
 
-def _bucket(sample: Sample, reader: modalities.Reader) -> Hashable:
-    try:
-        return reader.bucket(read(sample, reader))
-    except DataError:  # told of when its piece runs
-        return None
-
-
-def _overlapped(run: Callable[[_Piece], _Done], pieces: Iterable[_Piece], workers: int) -> Iterator[_Done]:
+def _overlapped(run: Callable[[Any], _Done], pieces: Iterable[Any], workers: int) -> Iterator[_Done]:
     with ThreadPoolExecutor(workers, thread_name_prefix="extract") as pool:
         running: set[Future[_Done]] = set()
         try:
@@ -152,24 +165,24 @@ def _overlapped(run: Callable[[_Piece], _Done], pieces: Iterable[_Piece], worker
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run(session: Any, piece: _Piece, size: int, reader: modalities.Reader, backbone: Backbone) -> _Done:
+def _run(session: Any, piece: _Piece, reader: modalities.Reader, backbone: Backbone) -> _Done:
     loaded: dict[str, np.ndarray] = {}
     reasons: dict[str, str] = {}
-    for key, sample in piece:
+    for key, load in piece.rows:
         try:
-            loaded[key] = read(sample, reader)
+            loaded[key] = load()
         except DataError as error:
             reasons[key] = error.message
     if not loaded:
         return {}, reasons
-    rows = session.run(["features"], reader.feed(list(loaded.values()), size))[0][: len(loaded)]
+    rows = session.run(["features"], reader.feed(list(loaded.values()), piece.count))[0][: len(loaded)]
     _check_finite(rows, backbone, "Use another backbone." if backbone.precision != "fp16" else "Use --precision fp32.")
     return dict(zip(loaded, rows, strict=True)), reasons
 
 
-def _run_on_gpu(pipeline: on_gpu.Pipeline, piece: _Piece, backbone: Backbone) -> _Done:
-    rows, reasons = pipeline.run([sample for _, sample in piece])
-    done = [(key, row, reason) for (key, _), row, reason in zip(piece, rows, reasons, strict=True)]
+def _run_on_gpu(pipeline: on_gpu.Pipeline, samples: _Samples, backbone: Backbone) -> _Done:
+    rows, reasons = pipeline.run([sample for _, sample in samples])
+    done = [(key, row, reason) for (key, _), row, reason in zip(samples, rows, reasons, strict=True)]
     vectors = {key: row for key, row, reason in done if reason is None}
     _check_finite(np.array(list(vectors.values())), backbone, "Use another backbone, or --provider cpu.")
     return vectors, {key: reason for key, _, reason in done if reason is not None}

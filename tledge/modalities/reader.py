@@ -107,6 +107,10 @@ class Reader(ABC):
         """Return what the rows of a piece of extraction have in common, so that each depends on itself alone."""
         return 0
 
+    def at_a_time(self, bucket: Hashable, usual: int) -> int:
+        """Return how many rows of `bucket` a worker runs at a time where it runs `usual` ones of the usual size."""
+        return usual
+
     def together(self, row: np.ndarray) -> Hashable:
         """Return what rows have in common that are worth running in one batch."""
         return self.bucket(row)

@@ -18,10 +18,8 @@ def predictor(setting: Setting) -> str:
 
 def onnxruntime(setting: Setting, providers: Sequence[str]) -> str:
     """Return Python that opens the model of `setting` on `providers`, by the names onnxruntime has for them."""
-    entries = (
-        f'options.add_session_config_entry("{key}", "{value}")\n'
-        for key, value in engine.PRESETS[setting.preset].items()
-    )
+    settings = engine.PRESETS[setting.preset] | (engine.ON_CPU if setting.provider == "cpu" else {})
+    entries = (f'options.add_session_config_entry("{key}", "{value}")\n' for key, value in settings.items())
     return (
         "import onnxruntime\n"
         "options = onnxruntime.SessionOptions()\n"

@@ -29,7 +29,7 @@ from tledge.modalities import READERS
 from tledge.schema import Backbone
 
 DYNAMIC = "dynamic"  # what stands for the method of calibration, which there is none of
-_REVISION = 1
+_REVISION = 2
 _ACTIVATION_LARGEST, _ZERO = 127, 128
 _WEIGHT_LARGEST = {False: 127, True: 63}
 # A token of zeros has no range; any scale does for it.
@@ -108,19 +108,24 @@ class _Rounding:
 
         name, make, (result,) = node.name or node.output[0], helper.make_node, node.output
         made, activation, scale = self._activation(node.input[0])
+        one = self._one(made)
         rounded, scales = _round(weights, self._largest, axis=0)
+        scales /= _ACTIVATION_LARGEST
         matrix, scales = (
             add_constant(self._graph, f"{name}/{k}", v) for k, v in (("int8", rounded), ("scale", scales))
         )
-        product, wide, by_token = (f"{name}/{part}" for part in ("product", "float", "by_token"))
+        product, wide, factor, unscaled = (f"{name}/{part}" for part in ("product", "float", "factor", "by_channel"))
         scaled = f"{name}/scaled" if bias else result
+        # onnxruntime runs the first four as one, MatMulIntegerToFloat: where they stand just so, and where the factor
+        # is no constant. A token's scale must not be that factor: a bias behind it would be scaled by it too.
         made += [
             make(
                 "MatMulInteger", [activation, matrix, self._constant("zero_point", np.uint8(_ZERO))], [product], product
             ),
             make("Cast", [product], [wide], wide, to=TensorProto.FLOAT),
-            make("Mul", [wide, scale], [by_token], by_token),
-            make("Mul", [by_token, scales], [scaled], scaled if bias else name),
+            make("Mul", [one, scales], [factor], factor),
+            make("Mul", [wide, factor], [unscaled], unscaled),
+            make("Mul", [unscaled, scale], [scaled], scaled if bias else name),
         ]
         return [*made, make("Add", [scaled, *bias], [result], name)] if bias else made
 
@@ -130,23 +135,35 @@ class _Rounding:
 
         if name in self._rounded:
             return [], *self._rounded[name]
-        parts = ("size", "reach", "share", "scale", "ratio", "uint8")
-        size, reach, share, scale, ratio, rounded = (f"{name}/{part}" for part in parts)
+        size, reach, scale, ratio, rounded = (f"{name}/{part}" for part in ("size", "reach", "scale", "ratio", "uint8"))
         make, constant = helper.make_node, self._constant
         last = {"axes": [-1]} if self._opset < 18 else {}
         axes = [] if last else [constant("last", np.array([-1], np.int64))]
-        unit, zero = constant("unit", np.float32(1)), constant("zero_point", np.uint8(_ZERO))
+        share, zero = constant("share", np.float32(1 / _ACTIVATION_LARGEST)), constant("zero_point", np.uint8(_ZERO))
         made = [
             make("Abs", [name], [size], size),
             make("ReduceMax", [size, *axes], [reach], reach, keepdims=1, **last),
-            make("Mul", [reach, constant("share", np.float32(1 / _ACTIVATION_LARGEST))], [share], share),
-            make("Max", [share, constant("least", np.float32(_LEAST_SCALE))], [scale], scale),
+            make("Max", [reach, constant("least", np.float32(_LEAST_SCALE))], [scale], scale),
             make("Div", [name, scale], [ratio], ratio),
             # The engine's one fast way to round: its Round takes ten times as long as the whole product.
-            make("QuantizeLinear", [ratio, unit, zero], [rounded], rounded),
+            make("QuantizeLinear", [ratio, share, zero], [rounded], rounded),
         ]
         self._rounded[name] = (rounded, scale)
         return made, rounded, scale
+
+    def _one(self, made: list[Any]) -> str:
+        """Return the name of a 1 that depends on the input, so that nothing folds it; added once, to `made`."""
+        from onnx import TensorProto, helper
+
+        count, wide, one = "int8/count", "int8/count/float", "int8/one"
+        if one not in self._shared:
+            self._shared[one] = one
+            made[:0] = [
+                helper.make_node("Size", [self._graph.input[0].name], [count], count),
+                helper.make_node("Cast", [count], [wide], wide, to=TensorProto.FLOAT),
+                helper.make_node("Sign", [wide], [one], one),
+            ]
+        return one
 
     def _lookup(self, node: Any, table: np.ndarray) -> list[Any]:
         from onnx import TensorProto, helper
