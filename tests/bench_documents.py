@@ -37,7 +37,7 @@ def full(document: Document) -> Document:
     single["timeline"] = [{"start_s": start, "p50_ms": p50, "p99_ms": 2 * p50} for start in (0.0, 1.0, 2.0)]
     stage = {"p50_ms": 1.5, "p99_ms": 2.5, "mean_ms": 1.75}
     whole = dict.fromkeys(("decode", "resize", "run", "label", "whole", "model_alone"), stage)
-    made["end_to_end"] = [{"pictures": "640 × 480", "files": 3, "passes": 2, **whole}]
+    made["end_to_end"] = [{"samples": "640 × 480", "files": 3, "extent": "pixels", "passes": 2, **whole}]
     made["resources"] = {"peak_bytes": 171_000_000, "cpu_seconds_per_inference": 0.0238, "energy": None}
     made["conditions"] = {"warnings": ["Other processes took 23 % of the cores."]}
     made["budgets"] = [

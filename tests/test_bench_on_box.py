@@ -83,7 +83,7 @@ def test_people_see_stages_resources_and_budgets(model, tmp_path):
 
 def test_pictures_are_drawn_where_none_are_named(model):
     document = json.loads(invoke(model, "--json", "--end-to-end").stdout)
-    assert [each["pictures"] for each in document["end_to_end"]] == ["drawn 1920 × 1080", "drawn 640 × 480"]
+    assert [each["samples"] for each in document["end_to_end"]] == ["drawn 1920 × 1080", "drawn 640 × 480"]
     assert (document["cold_start"], document["resources"]) == (None, None)
 
 

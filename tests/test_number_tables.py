@@ -14,7 +14,7 @@ import tledge
 from tledge import data
 from tledge.backbones.standardised import standardised
 from tledge.cli.app import app
-from tledge.errors import DataError
+from tledge.errors import DataError, TledgeError
 
 pytest.importorskip("onnx", reason="onnx (extra train) is not installed")
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra parquet) is not installed")
@@ -200,6 +200,10 @@ def test_what_never_differs_and_what_is_far_from_zero_are_standardised_without_h
 def test_a_model_of_numbers_is_exported_verified_and_read_from_tables(trained, tmp_path, precision):
     exported = tledge.export(trained.run, tmp_path / "model.onnx", precision=precision)
     assert tledge.verify(exported.model).passed
+    measured = tledge.bench(exported.model, seconds=0.05, threads=1, scenarios=["single_stream"])
+    assert measured.scenarios["single_stream"].samples > 0
+    with pytest.raises(TledgeError, match="takes vectors"):  # it takes no files
+        tledge.bench(exported.model, seconds=0.05, end_to_end=True)
     new = put_numbers(tmp_path, 12, "new.csv", seed=1)
     labels = draw(12, seed=1)[1]
     new.write_text(new.read_text() + "1,,2,a\n")

@@ -14,7 +14,6 @@ import pytest
 from sounds import draw_word, encode, make_words, tone
 
 import tledge
-from tledge.errors import TledgeError
 from tledge.runtime import Predictor
 
 CLASSES = ("down", "left", "up")
@@ -57,6 +56,18 @@ def test_the_int8_file_takes_samples_and_does_what_its_export_measured(heard, he
     assert tledge.evaluate(heard_int8, words).metrics.accuracy > 0.9
 
 
+def test_sounds_are_measured_from_file_to_label(heard_int8, words):
+    result = tledge.bench(heard_int8, seconds=0.05, scenarios=["single_stream"], samples=words / "up")
+    (found,) = result.end_to_end
+    assert (found.samples, found.files, found.extent) == (str(words / "up"), 10, "seconds")
+    assert found.resize is None and found.tokenize is None
+    assert found.decode.mean_ms + found.run.mean_ms + found.label.mean_ms == pytest.approx(found.whole.mean_ms)
+    made = tledge.bench(heard_int8, seconds=0.05, scenarios=["single_stream"], end_to_end=True).end_to_end
+    assert [each.samples for each in made] == ["drawn 16 kHz mono", "drawn 44.1 kHz stereo"]
+    seconds = Predictor(heard_int8).reader.seconds
+    assert [each.mean_extent for each in made] == pytest.approx([seconds, seconds], abs=1e-4)
+
+
 def test_both_files_of_sounds_pass_their_own_golden_samples(heard, heard_int8):
     for model in (heard / "model.onnx", heard_int8):
         result = tledge.verify(model)
@@ -87,11 +98,6 @@ def test_what_is_fed_is_the_golden_sounds(heard_int8):
     subject = tledge.measurement.open_subject(heard_int8, provider="cpu", threads=1)
     golden = [subject.predictor.reader.from_golden(each) for each in subject.predictor.manifest.golden]
     assert np.array_equal(subject.feed(6)["audio"], np.stack([*golden, *golden[:2]]))
-
-
-def test_end_to_end_is_for_pictures(heard_int8):
-    with pytest.raises(TledgeError, match="takes sounds"):
-        tledge.bench(heard_int8, seconds=0.1, end_to_end=True)
 
 
 def test_longer_sounds_are_decided_window_by_window_and_shown_whole(tmp_path, cache):

@@ -124,3 +124,14 @@ def test_backbones_of_texts_are_compared(texts, vectors, tmp_path, cache):
     assert (first.p50_ms < second.p50_ms, first.pareto) == (True, True)
     assert min(first.accuracy, second.accuracy) > 0.6
     assert {Path(each.run).name for each in found.backbones} == {"minilm_l6", "words"}
+
+
+def test_texts_are_measured_from_file_to_label(read_int8, tmp_path):
+    for name, text in (("one.txt", "bread and cheese"), ("two.txt", "a loan from the bank"), ("notes.md", "no text")):
+        (tmp_path / name).write_text(text)
+    (found,) = tledge.bench(read_int8, seconds=0.05, scenarios=["single_stream"], samples=tmp_path).end_to_end
+    assert (found.files, found.extent, found.mean_extent) == (2, "tokens", 6)  # two of them stand around each text
+    assert found.decode is None and found.resize is None
+    assert found.tokenize.mean_ms + found.run.mean_ms + found.label.mean_ms == pytest.approx(found.whole.mean_ms)
+    made = tledge.bench(read_int8, seconds=0.05, scenarios=["single_stream"], end_to_end=True).end_to_end
+    assert [(each.samples, each.files) for each in made] == [("a sentence", 6), ("a paragraph", 1)]

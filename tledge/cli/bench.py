@@ -68,10 +68,12 @@ def bench(
         bool, typer.Option("--allow-other-machine", help="Compare with a baseline that another machine wrote.")
     ] = False,
     end_to_end: Annotated[
-        bool, typer.Option("--end-to-end", help="Also time picture file → decode → resize → run → label, each apart.")
+        bool,
+        typer.Option("--end-to-end", help="Also time all stages from the bytes of a file to its label, each apart."),
     ] = False,
-    pictures: Annotated[
-        Path | None, typer.Option(help="The picture or folder for --end-to-end; drawn JPEGs by default.")
+    samples: Annotated[
+        Path | None,
+        typer.Option("--samples", "--pictures", help="The file or folder for --end-to-end; made up by default."),
     ] = None,
     cold_start: Annotated[
         bool, typer.Option("--cold-start", help="Also time from the start of a process to its first result.")

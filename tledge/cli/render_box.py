@@ -7,7 +7,9 @@ from typing import Any
 from tledge.cli.tables import line, size, table
 from tledge.schema import BenchResult, ColdStart, EndToEnd, Resources, Stage
 
-_STAGES = ("decode", "resize", "run", "label", "whole", "model_alone")
+_READING = ("decode", "resize", "tokenize")
+_STAGES = ("run", "label", "whole", "model_alone")
+_EXTENTS = {"pixels": (1e-6, "MP"), "seconds": (1, "s"), "tokens": (1, "tokens")}
 _UNITS = {"ms": "ms", "mb": "MB", "throughput": "samples/s"}
 
 
@@ -42,14 +44,18 @@ def end_to_end(result: BenchResult, console: Any) -> None:
     """Show each stage from a picture's bytes to its label, median and p99, beside the model alone."""
     if not result.end_to_end:
         return
-    titles = ("ms, p50 (p99)", *(name.replace("_", " ") for name in _STAGES))
-    table(console, titles, [_stages(each) for each in result.end_to_end])
+    stages = (*(name for name in _READING if any(getattr(each, name) for each in result.end_to_end)), *_STAGES)
+    if result.end_to_end[0].extent == "pixels" and "resize" not in stages:
+        stages = (stages[0], "resize", *stages[1:])
+    titles = ("ms, p50 (p99)", *(name.replace("_", " ") for name in stages))
+    table(console, titles, [_stages(each, stages) for each in result.end_to_end])
 
 
-def _stages(found: EndToEnd) -> tuple[str, ...]:
-    of = f"{found.mean_pixels / 1e6:.1f} MP, {size(round(found.mean_bytes))}"
-    name = found.pictures if found.files == 1 else f"{found.pictures}, {found.files} files"
-    return (f"{name} ({of})", *(_stage(getattr(found, each)) for each in _STAGES))
+def _stages(found: EndToEnd, stages: tuple[str, ...]) -> tuple[str, ...]:
+    factor, unit = _EXTENTS[found.extent]
+    of = f"{found.mean_extent * factor:.3g} {unit}, {size(round(found.mean_bytes))}"
+    name = found.samples if found.files == 1 else f"{found.samples}, {found.files} files"
+    return (f"{name} ({of})", *(_stage(getattr(found, each)) for each in stages))
 
 
 def _stage(found: Stage | None) -> str:

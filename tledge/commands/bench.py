@@ -40,7 +40,7 @@ def bench(
     p99: bool = False,
     allow_other_machine: bool = False,
     end_to_end: bool = False,
-    pictures: str | Path | None = None,
+    samples: str | Path | None = None,
     cold_start: bool = False,
     resources: bool = False,
     max_p50_ms: float | None = None,
@@ -69,7 +69,7 @@ def bench(
     `max_regression`; with `p99`, when the 99th percentile did too. `seconds` bounds the verdict then, and the scenarios
     take ten of them at most.
 
-    `end_to_end` measures from picture files to labels: those at `pictures`, or drawn ones. `cold_start` and `resources`
+    `end_to_end` measures from sample files to labels: those at `samples`, or made up ones. `cold_start` and `resources`
     measure processes of their own. The next five are BoxBudgets; one of a thing that was not asked for has it measured.
     They are judged in the document, nothing is raised when one does not hold. `sweep` names settings to compare
     instead of all this, such as `threads,batch=1:8`, and `plot` is an SVG file for them.
@@ -107,7 +107,7 @@ def bench(
         measured = {"sweep": measure_sweep(asked, subject, provider, seconds, plot, clock, open_model)}
     else:
         beside = on_box.plan(
-            subject, limits, end_to_end=end_to_end, pictures=pictures, cold_start=cold_start, resources=resources
+            subject, limits, end_to_end=end_to_end, samples=samples, cold_start=cold_start, resources=resources
         )
         measured = _measured(subject, provider, wanted, beside, judge_by, length, clock)
     result = _document(subject, labelled(label), measured)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import get_args
+import os
+from collections.abc import Callable
+from typing import ClassVar, get_args
 
 import numpy as np
 
@@ -35,13 +37,32 @@ class ImageReader(Reader):
 
     kind, noun, revision = "image", "picture", 2
     example, unit = "new.jpg", "px"
+    steps: ClassVar[tuple[str, ...]] = ("decode", "resize")
+    extent = "pixels"
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return the picture at the model's size."""
-        spec = self.spec
-        pixels = _checked(source) if isinstance(source, np.ndarray) else decode(source, (spec.height, spec.width))
-        row = np.empty((spec.height, spec.width, 3), np.uint8)
-        fit_into(pixels, spec, row)
+        return self._resized(_checked(source) if isinstance(source, np.ndarray) else self._decoded(source))
+
+    def in_steps(self, source: bytes, done: Callable[[], None]) -> list[np.ndarray]:
+        """Return the picture, decoded no larger than it must be, then resized."""
+        pixels = self._decoded(source)
+        done()
+        row = self._resized(pixels)
+        done()
+        return [row]
+
+    def extent_of(self, source: bytes) -> float:
+        """Return its height times its width."""
+        height, width = decode(source).shape[:2]
+        return float(height * width)
+
+    def _decoded(self, source: str | os.PathLike[str] | bytes) -> np.ndarray:
+        return decode(source, (self.spec.height, self.spec.width))
+
+    def _resized(self, pixels: np.ndarray) -> np.ndarray:
+        row = np.empty((self.spec.height, self.spec.width, 3), np.uint8)
+        fit_into(pixels, self.spec, row)
         return row
 
     def mismatch(self, value: object) -> str:
@@ -103,11 +124,17 @@ class ImageReader(Reader):
 class WholeImageReader(ImageReader):
     """The same for a graph that resizes by itself: pictures of any size, uint8 [H, W, 3] RGB."""
 
-    even = False
+    even, steps = False, ("decode",)
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return the picture at its own size."""
         return whole(source)
+
+    def in_steps(self, source: bytes, done: Callable[[], None]) -> list[np.ndarray]:
+        """Return the picture decoded: the graph resizes it."""
+        row = whole(source)
+        done()
+        return [row]
 
     @property
     def blank(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +37,8 @@ class Reader(ABC):
 
     `example` is how `tledge predict` is given one, `unit` what the size of a backbone's input counts.
     `spec` says what the graph takes; `metadata` is that of the graph's file. `revision` is part of the key of cached
-    features: raise it when a row that a sample becomes changes. Rows are `even` when all have one shape.
+    features: raise it when a row that a sample becomes changes. Rows are `even` when all have one shape. `steps` are
+    what makes the bytes of a file rows, none where samples are no files; `extent` is in what such a sample is large.
     """
 
     kind: ClassVar[str]
@@ -46,6 +47,8 @@ class Reader(ABC):
     unit: ClassVar[str]
     revision: ClassVar[int] = 1
     even: ClassVar[bool] = True
+    steps: ClassVar[tuple[str, ...]] = ()
+    extent: ClassVar[str] = ""
 
     def __init__(self, spec: InputSpec, metadata: Mapping[str, str]) -> None:
         self.spec: Any = spec
@@ -59,6 +62,16 @@ class Reader(ABC):
         `part` is from where to where in seconds, of a sound that is longer. Raises DataError, a clause without the
         source's name, for what cannot be read or is none of this modality.
         """
+
+    def in_steps(self, source: bytes, done: Callable[[], None]) -> list[np.ndarray]:
+        """Return `windows` of the bytes of a file, and call `done` behind each of `steps`. Raises as `load`."""
+        rows = self.windows(source)
+        done()
+        return rows
+
+    def extent_of(self, source: bytes) -> float:
+        """Return how large the sample in the bytes of a file is, in `extent`; 0 without one. Raises as `load`."""
+        return 0.0
 
     @abstractmethod
     def mismatch(self, value: object) -> str:

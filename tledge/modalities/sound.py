@@ -39,6 +39,7 @@ class SoundReader(Reader):
 
     kind, noun, revision = "audio", "sound", 1
     example, unit = "new.wav", "samples"
+    steps, extent = ("decode",), "seconds"
 
     def load(self, source: Source, part: Part | None = None) -> np.ndarray:
         """Return one window, float32 [samples], as `spec.fit` says; of a file, `part` is all that is looked at."""
@@ -49,6 +50,10 @@ class SoundReader(Reader):
         """Return one window, or with `spec.hop` as many as it takes to cover all of a longer clip."""
         clip = self._clip(source, part)
         return [self._window(clip, start) for start in window_starts(len(clip), self.spec)]
+
+    def extent_of(self, source: bytes) -> float:
+        """Return how long it is."""
+        return duration(source)
 
     def mismatch(self, value: object) -> str:
         """Return what must hold unless `value` is float32, float64 or int16 [n] or [n, channels]."""

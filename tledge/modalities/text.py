@@ -40,6 +40,7 @@ class TextReader(Reader):
 
     kind, noun, even, revision = "text", "text", False, 2
     example, unit = "--text '…'", "tokens"
+    steps, extent = ("tokenize",), "tokens"
 
     def __init__(self, spec: TextSpec, metadata: Mapping[str, str]) -> None:
         super().__init__(spec, metadata)
@@ -58,6 +59,10 @@ class TextReader(Reader):
         if all(encoding.special_tokens_mask):
             raise DataError("the text holds nothing that the model's tokenizer takes for a word")
         return np.array(encoding.ids, np.int64)
+
+    def extent_of(self, source: bytes) -> float:
+        """Return how many tokens of it the model takes."""
+        return float(len(self.load(source)))
 
     def mismatch(self, value: object) -> str:
         """Return what must hold: all that is a text is a str, a path or bytes."""

@@ -23,20 +23,23 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class EndToEnd:
-    """From the bytes of picture files in memory to labels, one after the other.
+    """From the bytes of sample files in memory to labels, one after the other.
 
-    `pictures` says which, `files` how many, `passes` how often one was taken; `mean_pixels` and `mean_bytes` are those
-    of a file. `resize` is None for a graph that resizes by itself. `whole` is decode, resize, run and label;
-    `model_alone` runs the graph once more on the same pixels, right after.
+    `samples` says which, `files` how many, `passes` how often one was taken; `mean_extent` is the size of a sample in
+    `extent`, `mean_bytes` that of its file. Pictures are decoded and resized (`resize` is None for a graph that resizes
+    by itself), sounds decoded and brought to the model's rate in `decode`, texts tokenized; the others are None.
+    `whole` is all stages; `model_alone` runs the graph once more on the same rows, right after.
     """
 
-    pictures: str
+    samples: str
     files: int
-    mean_pixels: float
+    extent: Literal["pixels", "seconds", "tokens"]
+    mean_extent: float
     mean_bytes: float
     passes: int
-    decode: Stage
+    decode: Stage | None
     resize: Stage | None
+    tokenize: Stage | None
     run: Stage
     label: Stage
     whole: Stage

@@ -8,8 +8,8 @@ from typing import Any
 
 from tledge import engine, places
 from tledge.commands.clock import Clock
-from tledge.measurement.box import cold_start, conditions, resources, sample_pictures, stages
-from tledge.measurement.box.sample_pictures import Pictures
+from tledge.measurement.box import cold_start, conditions, made_up_files, resources, sample_files, stages
+from tledge.measurement.box.sample_files import SampleFiles
 from tledge.measurement.subject import Subject
 from tledge.schema import BoxBudgets, Conditions, SingleStream
 
@@ -20,7 +20,7 @@ _RESOURCES_S = 2.0  # enough for memory and processor time to settle
 class Plan:
     """What to measure: end to end with `pictures`, if there are any, and whether the others too."""
 
-    pictures: tuple[Pictures, ...]
+    samples: tuple[SampleFiles, ...]
     cold_start: bool
     resources: bool
 
@@ -30,19 +30,19 @@ def plan(
     limits: BoxBudgets,
     *,
     end_to_end: bool,
-    pictures: str | Path | None,
+    samples: str | Path | None,
     cold_start: bool,
     resources: bool,
 ) -> Plan:
-    """Return what is asked for, or needed to judge `limits`; `pictures` are those of `end_to_end`, drawn without.
+    """Return what is asked for, or needed to judge `limits`; `samples` are those of `end_to_end`, made up without.
 
     Raises TledgeError, before anything is measured, when the model is not one to measure end to end, DataError when
-    there are no pictures.
+    there are no samples.
     """
-    files: tuple[Pictures, ...] = ()
-    if end_to_end or pictures is not None:
-        stages.predictor_of(subject)
-        files = sample_pictures.drawn() if pictures is None else (sample_pictures.given(places.at(pictures)),)
+    files: tuple[SampleFiles, ...] = ()
+    if end_to_end or samples is not None:
+        reader = stages.predictor_of(subject).reader
+        files = made_up_files.made_up(reader) if samples is None else (sample_files.given(places.at(samples), reader),)
     return Plan(
         files, cold_start or limits.max_cold_start_ms is not None, resources or limits.max_memory_mb is not None
     )
@@ -65,9 +65,9 @@ def measure(asked: Plan, subject: Subject, provider: str, seconds: float, clock:
 
 
 def _end_to_end(asked: Plan, subject: Subject, seconds: float, clock: Clock) -> tuple[Any, ...]:
-    if asked.pictures:
+    if asked.samples:
         clock.tell("Measuring end to end", 0, 0)
-    return tuple(stages.end_to_end(subject, each, seconds / len(asked.pictures)) for each in asked.pictures)
+    return tuple(stages.end_to_end(subject, each, seconds / len(asked.samples)) for each in asked.samples)
 
 
 def end(watch: conditions.Watch, measured: dict[str, Any]) -> Conditions:

@@ -1,98 +1,88 @@
-"""From the bytes of a picture file to a label, each stage timed apart, on the road that `Predictor` takes."""
+"""From the bytes of a sample's file to a label, each stage timed apart, on the road that `Predictor` takes."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from tledge.decode import decode
 from tledge.errors import DataError, TledgeError
-from tledge.measurement.box.sample_pictures import Pictures
+from tledge.measurement.box.sample_files import SampleFiles
 from tledge.measurement.load.scenarios import timed
 from tledge.measurement.subject import Subject
-from tledge.modalities.image import fit_into, whole
 from tledge.runtime import Predictor
-from tledge.schema import EndToEnd, Prediction, PreprocessSpec, Stage
+from tledge.schema import EndToEnd, Prediction, Stage
 
-_STAGES = ("decode", "resize", "run", "label")
+_READING = ("decode", "resize", "tokenize")
 
 
-def end_to_end(subject: Subject, pictures: Pictures, seconds: float) -> EndToEnd:
-    """Take `pictures` in random order through every stage for `seconds`, each at least twice.
+def end_to_end(subject: Subject, samples: SampleFiles, seconds: float) -> EndToEnd:
+    """Take `samples` in random order through every stage for `seconds`, each at least twice.
 
-    The first pass over them is not timed. Raises DataError for a picture that cannot be read.
+    The first pass over them is not timed. Raises DataError for one that cannot be read.
     """
     predictor = predictor_of(subject)
-    shapes = [_first(predictor, name, content) for name, content in pictures.files]
-    order, rows, alone = random.Random(0), [], []
+    extents = [_first(predictor, name, content) for name, content in samples.files]
+    order, stages, alone = random.Random(0), [], []
     end = time.perf_counter() + seconds
-    while not rows or time.perf_counter() < end:
-        for which in order.sample(range(len(pictures.files)), len(pictures.files)):
-            _, times, row = one(predictor, pictures.files[which][1])
-            rows.append(times)
-            alone.append(timed(lambda row=row: predictor.run(row[None])))
-    stages = dict(zip(_STAGES, map(_stage, zip(*rows, strict=True)), strict=True))
-    if predictor.manifest.input == "image":
-        stages["resize"] = None
+    while not stages or time.perf_counter() < end:
+        for which in order.sample(range(len(samples.files)), len(samples.files)):
+            _, times, rows = one(predictor, samples.files[which][1])
+            stages.append(times)
+            alone.append(timed(lambda rows=rows: predictor.run_windows([rows])))
+    names = (*predictor.reader.steps, "run", "label")
+    found: dict[str, Any] = dict(zip(names, map(_stage, zip(*stages, strict=True)), strict=True))
     return EndToEnd(
-        pictures=pictures.name,
-        files=len(pictures.files),
-        mean_pixels=float(np.mean([height * width for height, width in shapes])),
-        mean_bytes=float(np.mean([len(content) for _, content in pictures.files])),
-        passes=len(rows),
-        whole=_stage([sum(times) for times in rows]),
+        samples=samples.name,
+        files=len(samples.files),
+        extent=predictor.reader.extent,
+        mean_extent=float(np.mean(extents)),
+        mean_bytes=float(np.mean([len(content) for _, content in samples.files])),
+        passes=len(stages),
+        whole=_stage([sum(times) for times in stages]),
         model_alone=_stage(alone),
-        **stages,
+        **dict.fromkeys(_READING) | found,
     )
 
 
 def predictor_of(subject: Subject) -> Predictor:
-    """Return the predictor of a model that takes pictures in a way we know. Raises TledgeError for any other."""
+    """Return the predictor of a model that takes files in a way we know. Raises TledgeError for any other."""
     predictor = subject.predictor
-    if predictor is None or not isinstance(predictor.manifest.preprocess, PreprocessSpec):
+    if predictor is None or not predictor.reader.steps:
         what = "was not exported by tledge" if predictor is None else f"takes {predictor.reader.noun}s"
         raise TledgeError(
-            f"End to end is for models that tledge exported for pictures, and {subject.path} {what}.",
-            "Leave out '--end-to-end' and '--pictures'.",
+            f"End to end is for models that tledge exported for pictures, sounds or texts, and {subject.path} {what}.",
+            "Leave out '--end-to-end' and '--samples'.",
         )
     return predictor
 
 
-def one(predictor: Predictor, content: bytes) -> tuple[Prediction, tuple[float, ...], np.ndarray]:
-    """Return the prediction for a picture file, the seconds of decode, resize, run and label, and its pixels.
+def one(predictor: Predictor, content: bytes) -> tuple[Prediction, list[float], list[np.ndarray]]:
+    """Return the prediction for the bytes of a file, the seconds of each stage, and the rows that the graph took.
 
-    Pixels are what the graph takes, uint8 [H, W, 3]. The stages are those of `Predictor.load`, `run` and `prediction`;
-    where the graph resizes, that stage takes no time.
+    The stages are the `steps` of the model's reader, then run and label: what `Predictor` does.
     """
     clock = time.perf_counter
-    start = clock()
-    if predictor.manifest.input == "image":
-        row = whole(content)
-        decoded = resized = clock()
-    else:
-        spec = predictor.manifest.preprocess
-        pixels = decode(content, (spec.height, spec.width))
-        decoded = clock()
-        row = np.empty((spec.height, spec.width, 3), np.uint8)
-        fit_into(pixels, spec, row)
-        resized = clock()
-    (probabilities,) = predictor.run(row[None])
-    ran = clock()
+    ends = [clock()]
+    rows = predictor.reader.in_steps(content, lambda: ends.append(clock()))
+    (probabilities,) = predictor.run_windows([rows])
+    ends.append(clock())
     prediction = predictor.prediction("", probabilities)
-    labelled = clock()
-    return prediction, (decoded - start, resized - decoded, ran - resized, labelled - ran), row
+    ends.append(clock())
+    return prediction, np.diff(ends).tolist(), rows
 
 
-def _first(predictor: Predictor, name: str, content: bytes) -> tuple[int, ...]:
-    """Take a picture through once, so that caches are warm and it is known to be sound; return its height and width."""
+def _first(predictor: Predictor, name: str, content: bytes) -> float:
+    """Take a sample through once, so that caches are warm and it is known to be sound; return how large it is."""
     try:
         one(predictor, content)
-        return decode(content).shape[:2]
+        return predictor.reader.extent_of(content)
     except DataError as error:
-        raise DataError(f"Picture {name}: {error.message}.", "Replace or remove it.") from error
+        noun = predictor.reader.noun.capitalize()
+        raise DataError(f"{noun} {name}: {error.message}.", "Replace or remove it.") from error
 
 
 def _stage(seconds: Sequence[float]) -> Stage:

@@ -98,7 +98,7 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, float]]:
 
 def _entry(entry: Document) -> str:
     """Return what tells an entry from the others, as one word of a path."""
-    return str(entry.get("pictures", "")).replace(".", "·") or "one"
+    return str(entry.get("samples", "")).replace(".", "·") or "one"
 
 
 def _figure(path: str, found: dict[str, float], old: Document | None, called: str = "") -> Figure:

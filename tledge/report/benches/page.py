@@ -13,7 +13,7 @@ from tledge.report.benches.markdown import facts, headline
 from tledge.schema import HistoryGroup
 
 _TILES = ("p50", "p90", "p99")
-_STAGES = ("decode", "resize", "run", "label")
+_STAGES = ("decode", "resize", "tokenize", "run", "label")
 TRACKS = {
     "p50_ms": "Median latency in ms",
     "p99_ms": "p99 latency in ms",
@@ -80,10 +80,10 @@ def _tiles(document: Document) -> list[tuple[str, str, str]]:
 
 
 def _stages(end_to_end: Document) -> tuple[str, list[tuple[str, float, float]]]:
-    """Return which pictures, and (stage, mean in ms, its share of the longest) from their bytes to their labels."""
+    """Return which samples, and (stage, mean in ms, its share of the longest) from their bytes to their labels."""
     found = [(name, end_to_end[name]["mean_ms"]) for name in _STAGES if end_to_end.get(name)]
     longest = max((value for _, value in found), default=0) or 1
-    return end_to_end.get("pictures", ""), [(name, value, value / longest) for name, value in found]
+    return end_to_end.get("samples", ""), [(name, value, value / longest) for name, value in found]
 
 
 def _intervals(verdict: Document) -> list[tuple[str, Document, dict[str, float]]]:
