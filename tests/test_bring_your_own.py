@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_backbone, make_photos
+from sounds import make_words
 from typer.testing import CliRunner
 
 import tledge
@@ -84,6 +85,13 @@ def test_without_a_backbone_there_is_nothing_to_tune(vectors: Path, tmp_path: Pa
     with pytest.raises(TledgeError, match="needs a backbone"):
         tledge.train(vectors, tmp_path / "run", unfreeze="2")
     assert not any(tmp_path.iterdir())
+
+
+def test_what_keras_does_not_build_is_not_tuned_whatever_the_default(tmp_path: Path) -> None:
+    words = make_words(tmp_path / "words", ("down", "up"), 6)
+    with pytest.raises(TledgeError, match="speech_embedding is none"):
+        tledge.train(words, tmp_path / "run", unfreeze="2")
+    assert not (tmp_path / "run").exists()
 
 
 def test_vectors_have_no_augmented_views(vectors: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from sounds import make_words
 
+import tledge
 from tledge.backbones import spectrogram, speech_embedding
 from tledge.backbones.from_keras import file as keras_file
 from tledge.backbones.from_keras.convert import convert
@@ -434,6 +436,23 @@ def test_a_keras_file_of_spectrograms_is_given_them(tmp_path, keras):
     assert error(run(backbone.path, audio=rows), np.asarray(expected)) <= 1e-4
     names = [each.name for each in onnx.load(backbone.path).graph.node]
     assert names[0].startswith(spectrogram.PREFIX)
+
+
+@pytest.mark.parametrize("frames", [FRAMES, None])
+def test_a_network_that_hears_is_tuned_whole(tmp_path, keras, frames):
+    keras_network(keras, (frames, 20, 1), (3, 5)).save(tmp_path / "n.keras")
+    sound = SOUND | {"spectrogram": SPECTROGRAM}
+    (tmp_path / "n.json").write_text(json.dumps({"sound": sound, "mean": -2, "std": 4.5}))
+    words = make_words(tmp_path / "words", ("down", "up"), 6, seconds=0.5)
+    run_folder = tmp_path / "run"
+    tledge.train(words, run_folder, backbone=str(tmp_path / "n.keras"), unfreeze="all", epochs=2)
+    predictor = tledge.Predictor(run_folder / "model.onnx")
+    rows = np.stack([predictor.reader.load(path) for path in sorted(words.rglob("*.wav"))[:4]])
+    tuned = keras.saving.load_model(run_folder / "network.keras", compile=False)
+    expected = tuned.predict(mel_spectrogram(rows)[..., None], verbose=0)
+    np.testing.assert_allclose(predictor.run(rows), expected, atol=1e-4)
+    with pytest.raises(TledgeError, match="takes no sounds"):
+        tledge.export(run_folder, tmp_path / "model.keras", precision="keras")
 
 
 def test_a_keras_network_of_samples_hears_what_was_asked(tmp_path, keras):

@@ -34,15 +34,28 @@ class TunedRun(NamedTuple):
 
 
 def check(options: TrainOptions) -> None:
-    """Raise TledgeError unless fine-tuning can follow `options`, as far as can be told without the data."""
+    """Raise TledgeError unless fine-tuning can follow `options`, as far as can be told without the samples."""
     if options.unfreeze is None:
         return
     if options.head not in (None, *_KINDS):
         raise TledgeError(
             f"Fine-tuning trains a head of its own, not '{options.head}'.", "Leave --head or --unfreeze away."
         )
-    finetune.check(options.unfreeze, options.backbone or pipeline.DEFAULT_BACKBONE, pipeline.backbone_options(options))
+    if options.backbone is not None:
+        finetune.check(options.unfreeze, options.backbone, pipeline.backbone_options(options))
     _how(options)
+
+
+def check_data(options: TrainOptions, dataset: Dataset) -> None:
+    """Raise TledgeError unless the backbone for `dataset` is one that can be fine-tuned, where that is asked for."""
+    if options.unfreeze is None:
+        return
+    name = pipeline.backbone_name(options, dataset)
+    if name == pipeline.NO_BACKBONE:
+        raise TledgeError(
+            "Fine-tuning needs a backbone, and these vectors go to the head as they are.", "Name a network for them."
+        )
+    finetune.check(options.unfreeze, name, pipeline.backbone_options(options))
 
 
 def tune(
@@ -58,14 +71,10 @@ def tune(
     """Fine-tune `backbone` on the training samples of `dataset` and their views; leave the files in `folder`.
 
     `features` are what the frozen backbone gives; the new head starts where one fitted to them ends. Validation samples
-    are looked at only. Raises OutputError when the disk has no room for them, TledgeError without a backbone.
+    are looked at only. Raises OutputError when the disk has no room for them.
     """
-    if backbone.name == pipeline.NO_BACKBONE:
-        raise TledgeError(
-            "Fine-tuning needs a backbone, and these vectors go to the head as they are.", "Name a network for them."
-        )
     plan = finetune.plan(
-        options.backbone or pipeline.DEFAULT_BACKBONE,
+        pipeline.backbone_name(options, dataset),
         options.unfreeze,
         pipeline.backbone_options(options),
         cache,
@@ -138,7 +147,7 @@ def _write_rows(
     cache: Path,
 ) -> None:
     if plan.cut is None:
-        _write_inputs(path, spec, samples)
+        _write_inputs(path, plan, spec, samples)
         return
     trunk = finetune.trunk(plan, cache, lambda words: clock.tell(words, 0, 0))
     rows = np.lib.format.open_memmap(path, "w+", np.float16, (len(samples), plan.length))
@@ -151,11 +160,12 @@ def _write_rows(
     rows.flush()
 
 
-def _write_inputs(path: Path, spec: InputSpec, samples: Sequence[Sample]) -> None:
+def _write_inputs(path: Path, plan: finetune.Plan, spec: InputSpec, samples: Sequence[Sample]) -> None:
     reader = modalities.reader(spec)
-    rows = np.lib.format.open_memmap(path, "w+", reader.blank.dtype, (len(samples), *reader.blank.shape))
+    blank = plan.network_input(reader.blank[None], spec)[0]
+    rows = np.lib.format.open_memmap(path, "w+", blank.dtype, (len(samples), *blank.shape))
     for sample, row in zip(samples, rows, strict=True):
-        row[...] = read(sample, reader)
+        row[...] = plan.network_input(read(sample, reader)[None], spec)[0]
     rows.flush()
 
 

@@ -39,7 +39,6 @@ DEFAULT_BACKBONES: dict[Kind, str] = {
     "text": "minilm_l6",
     "vector": NO_BACKBONE,
 }
-DEFAULT_BACKBONE = DEFAULT_BACKBONES["image"]
 EXTRACTING = "Extracting features"
 
 
@@ -79,13 +78,18 @@ def load_data(source: Path, test_source: Path | None, options: TrainOptions) -> 
     )
 
 
+def backbone_name(options: TrainOptions, dataset: Dataset) -> str:
+    """Return the name or path of the backbone asked for, or of the one for such data."""
+    return options.backbone or DEFAULT_BACKBONES[dataset.train[0].kind]
+
+
 def load_backbone(options: TrainOptions, dataset: Dataset, cache: Path, clock: Clock) -> Backbone:
     """Return the backbone asked for, or the one for such data: vectors go to the head, standardised.
 
     Raises DataError when the backbone takes samples of another modality, or vectors of another length.
     """
     sample = dataset.train[0]
-    name = options.backbone or DEFAULT_BACKBONES[sample.kind]
+    name = backbone_name(options, dataset)
     if name == NO_BACKBONE:
         if sample.kind != "vector":
             found = READERS[sample.kind].noun

@@ -130,6 +130,7 @@ def _train(order: Order, clock: Clock) -> TrainResult:
     cache, options = places.cache_dir(), order.options
     with clock.stage("scan", "Reading files"):
         dataset = pipeline.load_data(order.data, order.test_data, options)
+    finetuning.check_data(options, dataset)
     kind = pipeline.head_kind(options, dataset)
     heads.check(kind, pipeline.head_options(options), classes=dataset.classes, multilabel=dataset.multilabel)
     with clock.stage("backbone"):

@@ -6,20 +6,20 @@ import difflib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from tledge.backbones import kept_files
+from tledge.backbones import kept_files, sound_input
 from tledge.backbones.conversion import FACTS_FILE, MODEL_FILE, Converted
 from tledge.backbones.kept_backbones import find_or_convert
 from tledge.errors import BackboneError, TledgeError
 from tledge.finetune import apart
 from tledge.finetune.source import Source, safe, source
-from tledge.schema import Backbone, BackboneOptions
+from tledge.schema import Backbone, BackboneOptions, InputSpec, SoundSpec
 
 ALL = "all"
 OUTLINE_FILE = "outline.json"
@@ -51,6 +51,16 @@ class Plan:
     def length(self) -> int:
         """How many numbers one sample has at the cut."""
         return math.prod(self.shape)
+
+    def network_input(self, rows: np.ndarray, spec: InputSpec) -> np.ndarray:
+        """Return `rows` [N, …], as a backbone with `spec` takes them, as the network itself does.
+
+        They differ for sounds: the backbone's graph begins with what leads from samples to the network, of which only
+        the normalisation is done in training too.
+        """
+        if not isinstance(spec, SoundSpec):
+            return rows
+        return sound_input.compute(rows, replace(spec, mean=0.0, std=1.0), sound_input.axes(self.shape, spec) or "s")
 
 
 def check(unfreeze: str, backbone: str, options: BackboneOptions = _DEFAULTS) -> None:

@@ -22,10 +22,11 @@ _SPARED = ("bias", "gamma", "beta")
 
 
 def from_input(keras: ModuleType, network: Any, spec: InputSpec) -> Any:
-    """Return `network` with its normalisation in front: pixels 0..255 or vectors, float32 → features."""
-    axis, mean, variance = -1, spec.mean, np.square(spec.std)
-    if spec.kind == "vector":
-        axis = None
+    """Return `network` with its normalisation in front, float32 → features.
+
+    It takes pixels 0..255, vectors, or of sounds samples or a spectrogram.
+    """
+    axis, mean, variance = -1 if spec.kind == "image" else None, spec.mean, np.square(spec.std)
     raw = keras.Input(network.inputs[0].shape[1:], name=spec.kind)
     normalised = keras.layers.Normalization(axis, mean=mean, variance=variance, name="normalisation")(raw)
     return keras.Model(raw, network(normalised), name=f"{network.name}_from_{spec.kind}")

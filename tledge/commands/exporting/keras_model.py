@@ -12,7 +12,7 @@ from tledge import finetune, heads, modalities
 from tledge.commands import pipeline, run_folder
 from tledge.errors import TledgeError
 from tledge.reading import read
-from tledge.schema import Backbone, Dataset, Features, Head, TrainOptions
+from tledge.schema import Backbone, Dataset, Features, Head, SoundSpec, TrainOptions
 
 
 def write(
@@ -32,6 +32,11 @@ def write(
     """
     if backbone.name == pipeline.NO_BACKBONE:
         raise TledgeError("Keras built no part of this model: it has no backbone.", "Export it as ONNX, in fp32.")
+    if isinstance(backbone.preprocess, SoundSpec):
+        raise TledgeError(
+            "A Keras file holds the network alone, which takes no sounds but what the graph makes of them.",
+            "Export it as ONNX.",
+        )
     _, _, tested = pipeline.split(features, dataset)
     with TemporaryDirectory(prefix="tledge-") as place:
         folder, rows = Path(place), Path(place, "rows.npy")
@@ -42,7 +47,7 @@ def write(
             found = finetune.keras_model.try_out(path, rows, folder)
         else:
             layers, activation = heads.as_layers(head)
-            name = options.backbone or pipeline.DEFAULT_BACKBONE
+            name = pipeline.backbone_name(options, dataset)
             asked = pipeline.backbone_options(options)
             path, found = finetune.keras_model.write(name, asked, layers, activation, rows, folder)
         return path.read_bytes(), found
