@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tledge
+from tledge.errors import TledgeError
 from tledge.runtime import Predictor
 
 WORDS = {
@@ -135,3 +136,15 @@ def test_texts_are_measured_from_file_to_label(read_int8, tmp_path):
     assert found.tokenize.mean_ms + found.run.mean_ms + found.label.mean_ms == pytest.approx(found.whole.mean_ms)
     made = tledge.bench(read_int8, seconds=0.05, scenarios=["single_stream"], end_to_end=True).end_to_end
     assert [(each.samples, each.files) for each in made] == [("a sentence", 6), ("a paragraph", 1)]
+
+
+def test_half_precision_keeps_the_tokenizer_and_takes_half_the_space(read, tmp_path):
+    exported = tledge.export(read, tmp_path / "half.onnx", precision="fp16")
+    assert tledge.verify(exported.model).passed
+    full = read / "model.onnx"
+    assert Path(exported.model).stat().st_size < 0.52 * full.stat().st_size
+    given = ["bread and cheese", "a loan from the bank"]
+    expected, found = (Predictor(path).probabilities(given) for path in (full, exported.model))
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    with pytest.raises(TledgeError, match="pictures or vectors"):
+        tledge.export(read, tmp_path / "model.keras", precision="keras")

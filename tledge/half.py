@@ -55,9 +55,12 @@ def in_half(path: Path, keep: Collection[str] = ()) -> bytes:
 
 
 def spared(model: Any) -> list[str]:
-    """Return the names of the nodes of `model` that work on pixels: all from the input up to the first products."""
-    pixels = {model.graph.input[0].name}
-    found = []
+    """Return the names of the nodes of `model` that work on pixels or samples: from the input to the first products."""
+    from onnx import TensorProto
+
+    first, found = model.graph.input[0], []
+    # Ids of tokens are looked up.
+    pixels = set() if first.type.tensor_type.elem_type == TensorProto.INT64 else {first.name}
     for node in model.graph.node:  # in the order in which they are computed
         if node.op_type not in _PRODUCTS and pixels.intersection(node.input):
             found.append(node.name)

@@ -12,7 +12,7 @@ from tledge import finetune, heads, modalities
 from tledge.commands import pipeline, run_folder
 from tledge.errors import TledgeError
 from tledge.reading import read
-from tledge.schema import Backbone, Dataset, Features, Head, SoundSpec, TrainOptions
+from tledge.schema import Backbone, Dataset, Features, Head, PreprocessSpec, TrainOptions, VectorSpec
 
 
 def write(
@@ -32,9 +32,10 @@ def write(
     """
     if backbone.name == pipeline.NO_BACKBONE:
         raise TledgeError("Keras built no part of this model: it has no backbone.", "Export it as ONNX, in fp32.")
-    if isinstance(backbone.preprocess, SoundSpec):
+    if not isinstance(backbone.preprocess, PreprocessSpec | VectorSpec):
+        noun = modalities.READERS[backbone.preprocess.kind].noun
         raise TledgeError(
-            "A Keras file holds the network alone, which takes no sounds but what the graph makes of them.",
+            f"A Keras file takes pictures or vectors; what leads from {noun}s to the network is in the ONNX graph.",
             "Export it as ONNX.",
         )
     _, _, tested = pipeline.split(features, dataset)

@@ -38,7 +38,10 @@ def batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str,
 
     Raises DataError when none can.
     """
-    reader, found = modalities.reader(backbone.preprocess), 0
+    import onnx
+
+    metadata = {each.key: each.value for each in onnx.load(backbone.path).metadata_props}
+    reader, found = modalities.reader(backbone.preprocess, metadata), 0
     for start in range(0, len(samples), _BATCH):
         rows = []
         for sample in samples[start : start + _BATCH]:

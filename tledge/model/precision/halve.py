@@ -63,7 +63,7 @@ def _halved(backbone: Backbone, samples: Sequence[Sample]) -> bytes:
     large = _too_large(model, seen)
     halved = onnx.load_from_string(half.in_half(backbone.path, large))
     already = set(half.spared(model))
-    onnx.helper.set_model_props(halved, {_KEPT: json.dumps([name for name in large if name not in already])})
+    halved.metadata_props.add(key=_KEPT, value=json.dumps([name for name in large if name not in already]))
     onnx.checker.check_model(halved, full_check=True)
     return halved.SerializeToString(deterministic=True)
 
