@@ -85,15 +85,25 @@ def test_other_documents_are_not(measured: Document):
 # ── The label ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("variable", ["GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT"])
+COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+QUICK = {"seconds": 0.02, "scenarios": ["single_stream"]}
+
+
+@pytest.mark.parametrize("variable", COMMITS)
 def test_the_commit_is_taken_from_the_environment(model: Path, monkeypatch: pytest.MonkeyPatch, variable: str):
-    for name in ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT"):
+    for name in COMMITS:
         monkeypatch.delenv(name, raising=False)
-    quick = {"seconds": 0.02, "scenarios": ["single_stream"]}
-    assert tledge.bench(model, **quick).label is None
     monkeypatch.setenv(variable, "0123abc")
-    assert tledge.bench(model, **quick).label == "0123abc"
-    assert tledge.bench(model, **quick, label="mine").label == "mine"
+    assert tledge.bench(model, **QUICK).label == "0123abc"
+
+
+def test_a_label_comes_before_the_commit_and_there_may_be_neither(model: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in COMMITS:
+        monkeypatch.setenv(name, "0123abc")
+    assert tledge.bench(model, **QUICK, label="mine").label == "mine"
+    for name in COMMITS:
+        monkeypatch.delenv(name)
+    assert tledge.bench(model, **QUICK).label is None
 
 
 # ── JUnit XML ────────────────────────────────────────────────────────────────────────────────────────────────────────

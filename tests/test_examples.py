@@ -78,9 +78,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     for page in PAGES:
         (folder / page).mkdir()
-    for page in ("vgg16_frozen", "svm_forest", "foreign_onnx"):
-        _draw_split(folder / page / "flowers", KINDS)
-    _draw_split(folder / "vgg16_binary" / "cats-dogs", ("cats", "dogs"))
+    for page in ("svm_forest", "foreign_onnx"):
+        _draw_split(folder / page / "flowers", KINDS, 24)
+    _draw_split(folder / "vgg16_frozen" / "flowers", KINDS, 10)
+    _draw_split(folder / "vgg16_binary" / "cats-dogs", ("cats", "dogs"), 10)
     _write_network(folder / "foreign_onnx" / "squeezenet11.onnx")
     rng = np.random.default_rng(0)
     _write_pairs(folder / "cifar10_augmented" / "cifar10.npz", *(_pictures(rng, 10, each, 32) for each in (6, 3)))
@@ -157,8 +158,8 @@ def test_only_published_weights_are_replaced(pages):
 # ── Data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _draw_split(folder: Path, classes: Sequence[str]) -> None:
-    make_photos(folder / "train", classes, 24)
+def _draw_split(folder: Path, classes: Sequence[str], each: int) -> None:
+    make_photos(folder / "train", classes, each)
     make_photos(folder / "val", classes, 4, seed=1)
 
 

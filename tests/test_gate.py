@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -250,11 +251,19 @@ def test_another_pace_of_the_machine_is_doubt(small):
     assert "not as it was" in verdict.reason
 
 
-@pytest.fixture
-def saved(small: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "base.json"
-    tledge.bench(small, seconds=0.2, threads=1, scenarios=["single_stream"], save=path)
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The baseline of a model like `small`. Not to be changed."""
+    path = tmp_path_factory.mktemp("baselines") / "base.json"
+    model = make_model(path.with_name("small.onnx"))
+    tledge.bench(model, seconds=0.2, threads=1, scenarios=["single_stream"], save=path)
     return path
+
+
+@pytest.fixture
+def saved(measured: Path, tmp_path: Path) -> Path:
+    """A baseline that a test may change."""
+    return Path(shutil.copy(measured, tmp_path))
 
 
 def edited(path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import subprocess
 import sys
@@ -77,6 +78,14 @@ def kinds(data: bytes) -> collections.Counter[str]:
     import onnx
 
     return collections.Counter(node.op_type for node in onnx.load_from_string(data).graph.node)
+
+
+def test_what_keras_does_without_can_be_imported_after_it(keras):
+    import sklearn.svm
+
+    assert sklearn.svm.SVC
+    assert sys.modules.get("matplotlib", "not imported") is not None
+    assert gc.isenabled()
 
 
 # ── Against Keras ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -77,9 +78,17 @@ def gate(checkout: Path, /, **inputs: str) -> Ran:
     return step("Measure and judge", given, checkout.parent)
 
 
-def baseline(place: Path, factor: float = 1.0, **machine: str) -> str:
-    """Save the document of a bench of model.onnx, its latencies `factor` times as long; return its name."""
-    found = documents.plain(tledge.bench("model.onnx", seconds=0.2, scenarios=["single_stream"]))
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The document of a bench of the model that every checkout holds. Not to be changed."""
+    model = make_model(tmp_path_factory.mktemp("measured") / "model.onnx")
+    found = documents.plain(tledge.bench(model, seconds=0.2, scenarios=["single_stream"]))
+    return found | {"model": model.name}
+
+
+def baseline(measured: dict[str, Any], place: Path, factor: float = 1.0, **machine: str) -> str:
+    """Save what was `measured`, its latencies `factor` times as long; return the name of the file."""
+    found = copy.deepcopy(measured)
     for part, names in (
         ("single_stream", ("p50_ms", "p50_low_ms", "p50_high_ms")),
         ("reference", ("ratio", "low", "high")),
@@ -104,16 +113,16 @@ def test_a_pass_leaves_all_files_and_says_so(place: Path):
     assert "::error" not in ran.log and "::warning" not in ran.log
 
 
-def test_a_regression_fails_with_its_reason(place: Path):
-    ran = gate(place, against=baseline(place, factor=1e-4))
+def test_a_regression_fails_with_its_reason(place: Path, measured: dict[str, Any]):
+    ran = gate(place, against=baseline(measured, place, factor=1e-4))
     assert ran.code == 1 and ran.outputs["verdict"] == "regression"
     assert ran.summary.startswith("### ❌ Regression")
     (said,) = re.findall("^::error title=Latency gate::(.*)$", ran.log, re.M)
     assert "%25" in said and not re.search("%(?!25)", said)
 
 
-def test_what_cannot_be_told_is_a_warning_unless_asked_otherwise(place: Path):
-    against = baseline(place, cpu="another processor")
+def test_what_cannot_be_told_is_a_warning_unless_asked_otherwise(place: Path, measured: dict[str, Any]):
+    against = baseline(measured, place, cpu="another processor")
     ran = gate(place, against=against)
     assert ran.code == 0 and ran.outputs == {"verdict": "inconclusive", "ratio": ""}
     assert "::warning title=Latency gate is inconclusive::" in ran.log and ran.summary.startswith("### ⚠️")
@@ -200,8 +209,8 @@ def gitlab(shell: list[str], **variables: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("shell", [["sh"], ["bash", "-o", "pipefail"]], ids=["sh", "bash"])
-def test_the_job_of_gitlab_exits_as_the_verdict_says(place: Path, shell: list[str]):
-    against = baseline(place, cpu="another processor")
+def test_the_job_of_gitlab_exits_as_the_verdict_says(place: Path, measured: dict[str, Any], shell: list[str]):
+    against = baseline(measured, place, cpu="another processor")
     assert gitlab(shell, LATENCY_AGAINST=against, CI_COMMIT_SHA="abc").returncode == 3
     assert TEMPLATE["allow_failure"]["exit_codes"] == [3]
     kept = {*TEMPLATE["artifacts"]["paths"], TEMPLATE["artifacts"]["reports"]["junit"]}
@@ -210,8 +219,8 @@ def test_the_job_of_gitlab_exits_as_the_verdict_says(place: Path, shell: list[st
     assert gitlab(shell, LATENCY_MODEL="gone.onnx").returncode == 2 and not any(Path("latency-gate").iterdir())
 
 
-def test_a_regression_fails_the_job_of_gitlab(place: Path):
-    assert gitlab(["sh"], LATENCY_AGAINST=baseline(place, factor=1e-4)).returncode == 1
+def test_a_regression_fails_the_job_of_gitlab(place: Path, measured: dict[str, Any]):
+    assert gitlab(["sh"], LATENCY_AGAINST=baseline(measured, place, factor=1e-4)).returncode == 1
 
 
 # ── Linting ──────────────────────────────────────────────────────────────────────────────────────────────────────────

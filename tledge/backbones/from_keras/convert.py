@@ -6,6 +6,7 @@ end with it, and what it sets for the process is nobody else's.
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import sys
@@ -35,18 +36,41 @@ from tledge.graph_writer import IR_VERSION, OPSET
 from tledge.schema import InputSpec, SoundSpec, VectorSpec
 
 _DOWNLOAD_SECONDS = 20
+# Keras wraps the one and draws with the other, where they are installed; nothing here asks for either.
+_UNWANTED = ("sklearn", "matplotlib")
 
 
 def import_keras() -> ModuleType:
     """Return the module keras, set to float32 and channels last on TensorFlow. Raises MissingExtra."""
     try:
-        import keras
-        import tensorflow  # noqa: F401
+        with _little_imported():
+            import keras
+            import tensorflow  # noqa: F401
     except ImportError as error:
         raise MissingExtra("TensorFlow", "train") from error
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     return keras
+
+
+@contextmanager
+def _little_imported() -> Iterator[None]:
+    """Halve what it takes to import Keras: not what it can do without, nor any look for garbage among what stays."""
+    if "keras" in sys.modules:
+        yield
+        return
+    hidden: dict[str, Any] = {name: None for name in _UNWANTED if name not in sys.modules}
+    sys.modules.update(hidden)  # None: as if it were not installed
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def convert(network: Any, spec: InputSpec) -> bytes:
