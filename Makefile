@@ -24,7 +24,7 @@ demo: install
 	@echo "The report is in demo/run/report.html, the model in demo/model.onnx."
 
 test: install
-	$(BIN)/pytest --numprocesses auto --dist loadscope
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
