@@ -363,11 +363,6 @@ def test_a_bench_says_the_share_of_real_time(tmp_path, model):
     assert tledge.bench(pictures, seconds=0.1, threads=1).real_time_factor is None
 
 
-def test_end_to_end_is_refused_in_words(model):
-    with pytest.raises(TledgeError, match=r"for pictures, and .* takes sounds"):
-        tledge.bench(model, seconds=0.1, end_to_end=True)
-
-
 # ── The command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
