@@ -252,7 +252,9 @@ def test_bench_exits_as_its_verdict_says(int8_model: Path) -> None:
             base["reference"][key] = measured["reference"]["ratio"] * factor
         base["machine"]["cpu"] = machine or base["machine"]["cpu"]
         Path("base.json").write_text(json.dumps(base))
-        return invoke("bench", int8_model, "--seconds", "0.5", "--scenario", "single_stream", "--against", "base.json").exit_code
+        return invoke(
+            "bench", int8_model, "--seconds", "0.5", "--scenario", "single_stream", "--against", "base.json"
+        ).exit_code
 
     assert against(1000) == 0
     assert against(0.001) == 1

@@ -22,7 +22,7 @@ from tledge.measurement import Setting, front, measure_in_turn, tied
 from tledge.measurement.sweeps import held_sessions
 from tledge.model.join import join
 from tledge.model.manifest import stamp
-from tledge.report import sweep_plot
+from tledge.report.sweeps import sweep_plot
 from tledge.schema import BenchResult
 
 SECONDS = 0.3

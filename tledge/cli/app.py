@@ -175,7 +175,6 @@ def train(
     """Train a head on the samples in DATA, and write a run folder with a model, figures and a report."""
     with Session(json, verbose, _EXTRACTED) as session:
         from tledge.cli import render
-        from tledge.commands.compare import compare
         from tledge.commands.train import replay
         from tledge.commands.train import train as command
         from tledge.errors import TledgeError
@@ -187,6 +186,8 @@ def train(
         source, names = arguments.pop("data"), (arguments.get("backbone") or "").split(",")
         listening = {"force": force, "on_progress": session.progress, "on_note": session.note}
         if len(names) > 1:
+            from tledge.commands.compare import compare
+
             arguments.pop("backbone")
             several = [name for name in names if name]
             session.show(compare(source, out, backbones=several, **arguments, **listening), render.compare)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tledge.cli.tables import elsewhere as _elsewhere
 from tledge.cli.tables import line as _line
@@ -11,24 +11,26 @@ from tledge.cli.tables import quoted as _quoted
 from tledge.cli.tables import size as _size
 from tledge.cli.tables import table as _table
 from tledge.modalities import READERS
-from tledge.schema import (
-    BackbonesResult,
-    CacheResult,
-    CandidateFigures,
-    CompareResult,
-    Comparison,
-    DoctorResult,
-    EvaluateResult,
-    ExportResult,
-    Metrics,
-    Prediction,
-    PredictResult,
-    Problem,
-    Quantization,
-    SignResult,
-    TrainResult,
-    VerifyResult,
-)
+
+if TYPE_CHECKING:
+    from tledge.schema import (
+        BackbonesResult,
+        CacheResult,
+        CandidateFigures,
+        CompareResult,
+        Comparison,
+        DoctorResult,
+        EvaluateResult,
+        ExportResult,
+        Metrics,
+        Prediction,
+        PredictResult,
+        Problem,
+        Quantization,
+        SignResult,
+        TrainResult,
+        VerifyResult,
+    )
 
 _MOST_LISTED = 20
 _WORST_CLASSES = 3
@@ -139,7 +141,7 @@ def comparison(result: Comparison | ExportResult, console: Any) -> None:
         ("agreement", f"{parity.agreement:.2%} of {parity.samples} test samples"),
         ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
     ]
-    if isinstance(result, Comparison):
+    if not hasattr(result, "model"):  # a check that failed wrote no file
         rows += [
             (
                 f"recall of {each.name}",

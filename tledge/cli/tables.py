@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tledge.cli.session import printable
-from tledge.schema import BenchResult, VerifyResult
+
+if TYPE_CHECKING:
+    from tledge.schema import (
+        BenchResult,
+        VerifyResult,
+    )
 
 MOST_LISTED = 20
 

@@ -8,8 +8,9 @@ from pathlib import Path, PurePath
 from statistics import median
 from typing import Any, get_args
 
-from tledge import documents, measurement, places, report
+from tledge import documents, measurement, places
 from tledge.errors import DataError, TledgeError
+from tledge.report import benches
 from tledge.schema import ChangePoint, HistoryGroup, HistoryPoint, HistoryResult, Problem
 from tledge.schema.histories import HistoryFigure
 
@@ -37,7 +38,7 @@ def bench_history(folder: str | Path, *, html: str | Path | None = None, force: 
         raise DataError(f"{folder} holds no document of 'tledge bench'.", "Write some there with --save.")
     result = HistoryResult(1, str(folder), len(found), groups(found), tuple(skipped), str(target) if target else None)
     if target:
-        places.write_whole(target, report.benches.history_page(result).encode())
+        places.write_whole(target, benches.history_page(result).encode())
     return result
 
 

@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tledge import documents, places, report
+from tledge import documents, places
 from tledge.commands import bench_history
 from tledge.errors import MissingExtra, OutputError
+from tledge.report import benches
 from tledge.schema import BenchResult, HistoryGroup
 
 _NEEDED = {"junit": ("junitparser",), "html": ("jinja2", "pygal"), "history": ("ruptures",)}
@@ -67,9 +68,9 @@ def write(wanted: Outputs, result: BenchResult, old: dict[str, Any] | None) -> N
     document = documents.plain(result)
     makers: dict[str, Callable[[], bytes]] = {
         "save": lambda: documents.to_json(result).encode(),
-        "junit": lambda: report.benches.junit(document),
-        "markdown": lambda: report.benches.markdown(document, old).encode(errors="backslashreplace"),
-        "html": lambda: report.benches.page(document, old, _history(wanted, document)).encode(),
+        "junit": lambda: benches.junit(document),
+        "markdown": lambda: benches.markdown(document, old).encode(errors="backslashreplace"),
+        "html": lambda: benches.page(document, old, _history(wanted, document)).encode(),
     }
     for name, path in wanted.files().items():
         places.write_whole(path, makers[name]())

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tledge import engine, installation, measurement, places, report
+from tledge import engine, installation, measurement, places
 from tledge.commands.benching import axes, precisions
 from tledge.commands.benching.precisions import ModelFile
 from tledge.errors import TledgeError
 from tledge.measurement import Setting
+from tledge.report import sweeps
 
 SECONDS_EACH, FEWEST_SECONDS, MOST_SECONDS = 2.0, 10.0, 120.0
 _MOST_SETTINGS = 512
@@ -56,7 +57,7 @@ def check_plot(plot: Path, *, force: bool) -> None:
     if plot.suffix.lower() != ".svg":
         raise TledgeError(f"The plot of a sweep is an SVG file, got {plot}.", "Name it like --plot sweep.svg.")
     places.check_free_file(plot, force=force)
-    report.check_drawing()
+    sweeps.check_drawing()
 
 
 def plan(

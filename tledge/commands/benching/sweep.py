@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge import measurement, places, report
+from tledge import measurement, places
 from tledge.commands.benching import precisions, settings_code
 from tledge.commands.benching.plan import Plan, default_seconds, plan
 from tledge.commands.benching.precisions import ModelFile
 from tledge.commands.clock import Clock
 from tledge.errors import TledgeError
 from tledge.measurement import Measured
+from tledge.report import sweeps
 from tledge.schema import Sweep, SweepChoice, SweepRow
 
 PAUSE_S = 0.05  # what presets are for shows between queries: frames at 20 a second, as benchmarks/presets.py has them
@@ -47,7 +48,7 @@ def sweep(
     document = _document(planned, found, pause_s, time.perf_counter() - start)
     if plot:
         document = replace(document, plot=str(plot))
-        places.write_whole(plot, report.sweep_plot(document).encode())
+        places.write_whole(plot, sweeps.sweep_plot(document).encode())
     return document
 
 
