@@ -53,7 +53,7 @@ def end_to_end(result: BenchResult, console: Any) -> None:
 
 def _stages(found: EndToEnd, stages: tuple[str, ...]) -> tuple[str, ...]:
     factor, unit = _EXTENTS[found.extent]
-    of = f"{found.mean_extent * factor:.3g} {unit}, {size(round(found.mean_bytes))}"
+    of = f"{found.mean_extent * factor:,.1f} {unit}, {size(round(found.mean_bytes))}"
     name = found.samples if found.files == 1 else f"{found.samples}, {found.files} files"
     return (f"{name} ({of})", *(_stage(getattr(found, each)) for each in stages))
 
