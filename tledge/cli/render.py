@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tledge import schema
 from tledge.cli.tables import elsewhere as _elsewhere
 from tledge.cli.tables import line as _line
 from tledge.cli.tables import quoted as _quoted
@@ -141,7 +142,7 @@ def comparison(result: Comparison | ExportResult, console: Any) -> None:
         ("agreement", f"{parity.agreement:.2%} of {parity.samples} test samples"),
         ("probabilities", f"differ by {parity.mean_abs_diff:.4f} on average, {parity.max_abs_diff:.4f} at most"),
     ]
-    if not hasattr(result, "model"):  # a check that failed wrote no file
+    if isinstance(result, schema.Comparison):
         rows += [
             (
                 f"recall of {each.name}",

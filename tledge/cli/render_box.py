@@ -7,9 +7,13 @@ from typing import Any
 from tledge.cli.tables import line, size, table
 from tledge.schema import BenchResult, ColdStart, EndToEnd, Resources, Stage
 
-_READING = ("decode", "resize", "tokenize")
 _STAGES = ("run", "label", "whole", "model_alone")
-_EXTENTS = {"pixels": (1e-6, "MP"), "seconds": (1, "s"), "tokens": (1, "tokens")}
+# What is behind an extent: the stages before these, its factor and unit for people.
+_EXTENTS = {
+    "pixels": (("decode", "resize"), 1e-6, "MP"),
+    "seconds": (("decode",), 1, "s"),
+    "tokens": (("tokenize",), 1, "tokens"),
+}
 _UNITS = {"ms": "ms", "mb": "MB", "throughput": "samples/s"}
 
 
@@ -41,18 +45,16 @@ def _resources(found: Resources) -> list[tuple[str, str]]:
 
 
 def end_to_end(result: BenchResult, console: Any) -> None:
-    """Show each stage from a picture's bytes to its label, median and p99, beside the model alone."""
+    """Show each stage from a sample's bytes to its label, median and p99, beside the model alone."""
     if not result.end_to_end:
         return
-    stages = (*(name for name in _READING if any(getattr(each, name) for each in result.end_to_end)), *_STAGES)
-    if result.end_to_end[0].extent == "pixels" and "resize" not in stages:
-        stages = (stages[0], "resize", *stages[1:])
+    stages = (*_EXTENTS[result.end_to_end[0].extent][0], *_STAGES)
     titles = ("ms, p50 (p99)", *(name.replace("_", " ") for name in stages))
     table(console, titles, [_stages(each, stages) for each in result.end_to_end])
 
 
 def _stages(found: EndToEnd, stages: tuple[str, ...]) -> tuple[str, ...]:
-    factor, unit = _EXTENTS[found.extent]
+    _, factor, unit = _EXTENTS[found.extent]
     of = f"{found.mean_extent * factor:,.1f} {unit}, {size(round(found.mean_bytes))}"
     name = found.samples if found.files == 1 else f"{found.samples}, {found.files} files"
     return (f"{name} ({of})", *(_stage(getattr(found, each)) for each in stages))

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tledge.cli.session import printable
 
 if TYPE_CHECKING:
-    from tledge.schema import (
-        BenchResult,
-        VerifyResult,
-    )
+    from tledge.schema import BenchResult, VerifyResult
 
 MOST_LISTED = 20
 

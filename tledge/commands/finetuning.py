@@ -47,8 +47,8 @@ def check(options: TrainOptions) -> None:
 
 
 def check_data(options: TrainOptions, dataset: Dataset) -> None:
-    """Raise TledgeError unless the backbone for `dataset` is one that can be fine-tuned, where that is asked for."""
-    if options.unfreeze is None:
+    """Raise TledgeError unless the default backbone for `dataset` can be fine-tuned; `check` knows any other."""
+    if options.unfreeze is None or options.backbone is not None:
         return
     name = pipeline.backbone_name(options, dataset)
     if name == pipeline.NO_BACKBONE:

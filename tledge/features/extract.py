@@ -2,8 +2,9 @@
 
 A batch is what the cores run at a time: each worker decodes its piece of a few pictures and runs it through one shared
 onnxruntime session, single-threaded, so that decoding and the network fill the cores without waiting for each other.
-Every piece has the same shape, the last one padded: a kernel may be chosen by the number of pictures, and a row must be
-the same bit for bit however the samples were grouped. On a GPU, on_gpu.py does the work of a piece.
+Every piece has the same shape, those of texts one for each length, the last one padded: a kernel may be chosen by the
+number of rows, and a row must be the same bit for bit however the samples were grouped.
+On a GPU, on_gpu.py does the work of a piece.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -33,15 +33,14 @@ def part(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return [each for i, each in enumerate(contents) if i % 5] or judged, judged
 
 
-def batches(samples: Sequence[Sample], backbone: Backbone) -> Iterator[dict[str, np.ndarray]]:
+def batches(
+    samples: Sequence[Sample], backbone: Backbone, metadata: Mapping[str, str] | None = None
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield `samples` as feeds of a few for the graph of `backbone`; files that cannot be decoded are passed over.
 
-    Raises DataError when none can.
+    `metadata` is that of the graph, in which that of texts has its tokenizer. Raises DataError when none can.
     """
-    import onnx
-
-    metadata = {each.key: each.value for each in onnx.load(backbone.path).metadata_props}
-    reader, found = modalities.reader(backbone.preprocess, metadata), 0
+    reader, found = modalities.reader(backbone.preprocess, metadata or {}), 0
     for start in range(0, len(samples), _BATCH):
         rows = []
         for sample in samples[start : start + _BATCH]:

@@ -57,9 +57,10 @@ def _halved(backbone: Backbone, samples: Sequence[Sample]) -> bytes:
     import onnx
 
     model = onnx.shape_inference.infer_shapes(half.load(backbone.path))
+    metadata = {each.key: each.value for each in model.metadata_props}
     # Clip and Relu would hide what they read, and an infinity there is one too many.
     kinds = {node.op_type for node in model.graph.node} - {"Clip", "Relu"}
-    seen = calibrate(model, kinds, [], calibration_pictures.batches(samples, backbone)).observations
+    seen = calibrate(model, kinds, [], calibration_pictures.batches(samples, backbone, metadata)).observations
     large = _too_large(model, seen)
     halved = onnx.load_from_string(half.in_half(backbone.path, large))
     already = set(half.spared(model))
